@@ -1,0 +1,12 @@
+"""What every test shares: how Hypothesis looks for examples."""
+
+import os
+
+from hypothesis import settings
+
+# The per-test timeout judges slowness; a deadline for each example only makes a busy machine fail.
+settings.register_profile("local", deadline=None)
+# The same examples each time, so that a red build is about the change and not about luck; what a
+# developer's runs find at random becomes a test of its own (CONTRIBUTING.md).
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
