@@ -1,0 +1,127 @@
+"""Every knob of a node: its unit, its default, where the default comes from, what it bounds.
+
+Times are in seconds, sizes in bytes. A guess says "guess".
+"""
+
+from typing import Any, final
+
+import attrs
+
+from .errors import LocalError
+
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+
+# The protocol's own limits: all nodes of a network agree on them, so they are no knobs.
+
+#: No datagram is larger: what QUIC (RFC 9000 section 14) found to pass every path.
+DATAGRAM_SIZE_MAX = 1200
+#: A value up to this long travels inside one datagram, whatever the channel and the kind.
+VALUE_INLINE_MAX = 850
+#: Plain records live at most this long, however long their writer asks for.
+PLAIN_TTL_MAX_S = DAY_S
+#: Records that check themselves, or that their author signed, may live longer.
+LONG_TTL_MAX_S = 7 * DAY_S
+#: A tombstone outlives every record that it can meet by this much (and so does the clock rule).
+GRACE_S = DAY_S
+#: A version may be this far ahead of the holder's clock, and a record this long past its end.
+CLOCK_TOLERANCE_S = DAY_S
+
+
+def _check(low: float, high: float) -> Any:
+    def validate(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        kind = int if attribute.type is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            raise LocalError(
+                f"Config.{attribute.name} is a number from {low:g} to {high:g}, got {value!r}"
+            )
+
+    return validate
+
+
+def _knob(default: Any, low: float, high: float) -> Any:
+    return attrs.field(default=default, validator=_check(low, high))
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Config:
+    """What a node can be told. Raises ``LocalError`` for a value outside its range."""
+
+    # ---- from the papers ----
+
+    #: Contacts a bucket, and answers a lookup goes through before it says "nobody has it".
+    #: Kademlia 2002 section 2.4.
+    k: int = _knob(20, 1, 128)
+    #: Requests in flight in one lookup in good times. Kademlia 2002 section 2.3.
+    alpha: int = _knob(3, 1, 64)
+    #: What alpha doubles up to while requests go unanswered. go-libp2p-kad-dht's constant.
+    alpha_max: int = _knob(10, 1, 64)
+    #: Owners of a record. BitTorrent's BEP 5 keeps 8; 0.3 ** 8 = 0.007 % lost with 30 % dead.
+    replicas: int = _knob(8, 1, 64)
+    #: A bucket nobody looked into for so long is refreshed. Kademlia 2002 section 2.3.
+    refresh_interval_s: float = _knob(HOUR_S, 1, DAY_S)
+    #: A holder makes sure so often that the owners have the record. Kademlia 2002 section 2.5.
+    repair_interval_s: float = _knob(HOUR_S, 1, DAY_S)
+
+    # ---- timeouts: RFC 6298 with bounds fit for UDP between strangers ----
+
+    #: Until the first measurement of a peer. discv5 waits 0.5 to 1 s.
+    request_timeout_first_s: float = _knob(0.6, 0.001, 60)
+    request_timeout_min_s: float = _knob(0.15, 0.001, 60)
+    request_timeout_max_s: float = _knob(3.0, 0.001, 60)
+    #: How often a request is sent before its peer counts as silent. discv5: 1 retry.
+    tries: int = _knob(2, 1, 10)
+
+    # ---- caps, each with the threat that it bounds ----
+
+    #: The table may hold this many contacts beyond full buckets: small networks are known whole.
+    table_whole_max: int = _knob(128, 0, 4096)
+    #: Eclipse: contacts of one /24 or /48 a bucket, and a table. geth's and discv5's constants.
+    subnet_per_bucket_max: int = _knob(2, 1, 4096)
+    subnet_per_table_max: int = _knob(10, 1, 4096)
+    #: Eclipse: contacts at one IP address a table. go-libp2p-kad-dht's constant.
+    ip_per_table_max: int = _knob(3, 1, 4096)
+    #: Eclipse: contacts of one IPv6 /32 (one provider's allotment) a table; guess.
+    wide_subnet_per_table_max: int = _knob(20, 1, 4096)
+    #: Values longer than this are refused: memory, and the time one transfer takes.
+    value_size_max: int = _knob(2**20, 1, 2**26)
+    #: The store: bytes and records. OpenDHT's 64 MiB.
+    store_size_max: int = _knob(64 * 2**20, 2**10, 2**40)
+    store_count_max: int = _knob(65_536, 1, 2**24)
+    #: Storage floods: the share of the store that one subnet (one key, on local ranges) may fill.
+    store_share_per_source: float = _knob(1 / 8, 0.001, 1)
+    #: Storage floods: the share of the store for copies handed over by other holders.
+    store_share_handover: float = _knob(1 / 2, 0.001, 1)
+    #: Request floods: requests a second of one source, and how many at once; guess, and OpenDHT's
+    #: 1,024 a second of one address.
+    requests_per_source_s: float = _knob(1000.0, 1, 10**9)
+    requests_burst: float = _knob(2000.0, 1, 10**9)
+    #: Memory: operations at once; more raises ``LocalError``.
+    operations_max: int = _knob(10_000, 1, 10**6)
+
+    # ---- upkeep ----
+
+    #: A liveness probe of the contact that was silent longest; guess: a table of 150 is walked
+    #: in little more than an hour, for 2 datagrams a minute.
+    probe_interval_s: float = _knob(30.0, 0.1, DAY_S)
+    #: Alone: the first pause between attempts to join, and the longest (each +- 20 %).
+    rejoin_first_s: float = _knob(1.0, 0.01, HOUR_S)
+    rejoin_max_s: float = _knob(20.0, 0.01, HOUR_S)
+
+    def __attrs_post_init__(self) -> None:
+        for low, high in _ORDERED:
+            if getattr(self, low) > getattr(self, high):
+                raise LocalError(
+                    f"Config.{low} is {getattr(self, low)!r}, above Config.{high}, "
+                    f"{getattr(self, high)!r}: raise the one or lower the other"
+                )
+
+
+# Pairs of knobs that only make sense in this order.
+_ORDERED = (
+    ("alpha", "alpha_max"),
+    ("request_timeout_min_s", "request_timeout_first_s"),
+    ("request_timeout_first_s", "request_timeout_max_s"),
+    ("rejoin_first_s", "rejoin_max_s"),
+)

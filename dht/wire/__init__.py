@@ -1,0 +1,1 @@
+"""What travels: the messages as values, and the bytes they become. No state."""

@@ -1,0 +1,130 @@
+"""bytes <-> messages, and nothing else. No state.
+
+Functions that read network bytes end in ``_untrusted`` and can raise only ``RemoteError``.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ..config import VALUE_INLINE_MAX
+from ..contacts import (
+    CONTACT4_SIZE,
+    CONTACT6_SIZE,
+    Contact,
+    is_ipv6,
+    is_reachable,
+    unpack_contact,
+)
+from ..errors import RemoteError
+from ..identity import PUBLIC_KEY_SIZE
+from ..keyspace import Key, key_bytes
+from ..records import HASH_SIZE, Head, Kind, Record, check_untrusted
+from .messages import REQUEST_ID_SIZE, WANT_IPV4, WANT_IPV6, Copy, Message
+
+_IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
+_KINDS = {int(kind): kind for kind in Kind}
+
+#: The body of a message: what follows the request id. The same body may go to many peers.
+encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+def decode_untrusted(frame: bytes) -> tuple[bytes, Message]:
+    """The request id and the message of a frame. Raises ``RemoteError`` for anything else."""
+    try:
+        return frame[:REQUEST_ID_SIZE], _decode(frame[REQUEST_ID_SIZE:])
+    except msgspec.DecodeError as error:
+        raise RemoteError(f"not a message: {error}") from None
+
+
+def pack_contacts(contacts: Iterable[Contact]) -> tuple[bytes, bytes]:
+    """The packed IPv4 contacts and the packed IPv6 contacts, each in the order given."""
+    packed4: list[bytes] = []
+    packed6: list[bytes] = []
+    for contact in contacts:
+        (packed4 if len(contact.packed) == CONTACT4_SIZE else packed6).append(contact.packed)
+    return b"".join(packed4), b"".join(packed6)
+
+
+def unpack_contacts_untrusted(contacts4: bytes, contacts6: bytes) -> list[Contact]:
+    """The contacts of an answer, without those whose address nobody can be reached at.
+
+    Raises ``RemoteError`` for a list with a part of a contact. The length of a datagram bounds
+    how many there are.
+    """
+    if len(contacts4) % CONTACT4_SIZE or len(contacts6) % CONTACT6_SIZE:
+        raise RemoteError(f"contact lists of {len(contacts4)} and {len(contacts6)} bytes")
+    chunks = [
+        contacts4[start : start + CONTACT4_SIZE]
+        for start in range(0, len(contacts4), CONTACT4_SIZE)
+    ]
+    for start in range(0, len(contacts6), CONTACT6_SIZE):
+        chunk = contacts6[start : start + CONTACT6_SIZE]
+        if not chunk.startswith(_IPV4_MAPPED, PUBLIC_KEY_SIZE):  # one peer, one address
+            chunks.append(chunk)
+    return [contact for contact in map(unpack_contact, chunks) if is_reachable(contact.address)]
+
+
+def wanted_contacts(contacts: Iterable[Contact], flags: int) -> list[Contact]:
+    """Those whose address family the asker has a use for."""
+    both = WANT_IPV4 | WANT_IPV6
+    if flags & both == both:
+        return list(contacts)
+    wanted = {False: flags & WANT_IPV4, True: flags & WANT_IPV6}
+    return [contact for contact in contacts if wanted[is_ipv6(contact.address)]]
+
+
+def copy_of(record: Record, remaining_ms: int, *, inline_max: int = VALUE_INLINE_MAX) -> Copy:
+    """The record as it travels. A value longer than ``inline_max`` stays behind: its hash goes.
+
+    One that is no longer than its hash always travels itself: a hash in the place of 32 bytes
+    would be taken for them.
+    """
+    size = len(record.value)
+    return Copy(
+        kind=record.kind,
+        tombstone=record.tombstone,
+        key=key_bytes(record.key),
+        version=record.version,
+        written_at_ms=record.written_at_ms,
+        ttl_ms=record.ttl_ms,
+        remaining_ms=remaining_ms,
+        size=size,
+        payload=record.value if size <= max(inline_max, HASH_SIZE) else record.head.value_hash,
+    )
+
+
+def record_of_untrusted(copy: Copy, *, value_size_max: int) -> Record | Head:
+    """The record that travelled, checked; a ``Head`` when its value has to be fetched.
+
+    Raises ``RemoteError`` for one that breaks a rule of its kind.
+    """
+    kind = _KINDS[copy.kind]
+    key = Key(int.from_bytes(copy.key))
+    record: Record | Head
+    if len(copy.payload) == copy.size:
+        record = Record(
+            kind=kind,
+            key=key,
+            version=copy.version,
+            written_at_ms=copy.written_at_ms,
+            ttl_ms=copy.ttl_ms,
+            tombstone=copy.tombstone,
+            value=copy.payload,
+        )
+    elif len(copy.payload) == HASH_SIZE < copy.size:
+        record = Head(
+            kind=kind,
+            key=key,
+            version=copy.version,
+            written_at_ms=copy.written_at_ms,
+            ttl_ms=copy.ttl_ms,
+            tombstone=copy.tombstone,
+            size=copy.size,
+            value_hash=copy.payload,
+        )
+    else:
+        raise RemoteError(f"a value of {copy.size} bytes with a payload of {len(copy.payload)}")
+    check_untrusted(record, value_size_max=value_size_max)
+    return record

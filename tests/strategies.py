@@ -1,0 +1,244 @@
+"""Hypothesis strategies for every value of the package: what a test draws when it says "any".
+
+Each gives only values that can exist: what the codec accepts as a message, what ``check_untrusted``
+accepts as a record. Broken ones are made where they are tested.
+"""
+
+from hypothesis import strategies as st
+
+from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
+from dht.contacts import (
+    ADDRESS4_SIZE,
+    ADDRESS6_SIZE,
+    Address,
+    Contact,
+    contact_at,
+    is_reachable,
+)
+from dht.identity import PRIVATE_KEY_SIZE, PUBLIC_KEY_SIZE, Identity
+from dht.keyspace import KEY_BITS, KEY_SIZE, Key, content_key
+from dht.records import (
+    HASH_SIZE,
+    VERSION_MAX,
+    Head,
+    Kind,
+    Record,
+    ttl_max_s,
+    value_hash,
+)
+from dht.wire import messages as wire
+
+_IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+#: The widest field of a message that counts milliseconds, and one that counts seconds.
+MILLISECONDS_MAX = 2**53
+SECONDS_MAX = 2**40
+SIZE_MAX = 2**32 - 1
+COUNT_MAX = 64
+FLAGS_MAX = 255
+
+# ---- the key space ----
+
+
+def keys() -> st.SearchStrategy[Key]:
+    """Any place in the space; also the edges, and places that differ in few bits."""
+    anywhere = st.integers(0, 2**KEY_BITS - 1)
+    edges = st.sampled_from([0, 1, 2 ** (KEY_BITS - 1), 2**KEY_BITS - 1])
+    near_zero = st.integers(0, KEY_BITS - 1).map(lambda bit: 1 << bit)
+    return st.one_of(anywhere, edges, near_zero).map(Key)
+
+
+def small_keys(bits: int = 8) -> st.SearchStrategy[int]:
+    """Keys that a reader can XOR by eye."""
+    return st.integers(0, 2**bits - 1)
+
+
+def application_keys() -> st.SearchStrategy[str | bytes]:
+    """What an application calls its records."""
+    return st.text(max_size=40) | st.binary(max_size=40)
+
+
+# ---- peers ----
+
+
+def addresses4() -> st.SearchStrategy[Address]:
+    """Any IPv4 address and port, also those that nobody can be reached at."""
+    return st.binary(min_size=ADDRESS4_SIZE, max_size=ADDRESS4_SIZE).map(Address)
+
+
+def addresses6() -> st.SearchStrategy[Address]:
+    """Any IPv6 address and port but the IPv4-mapped ones, which are never packed."""
+    return (
+        st.binary(min_size=ADDRESS6_SIZE, max_size=ADDRESS6_SIZE)
+        .filter(lambda packed: not packed.startswith(_IPV4_MAPPED))
+        .map(Address)
+    )
+
+
+def addresses(*, reachable: bool = False) -> st.SearchStrategy[Address]:
+    """Any address; with ``reachable`` only such that a datagram may be sent to."""
+    both = addresses4() | addresses6()
+    return both.filter(is_reachable) if reachable else both
+
+
+def public_keys() -> st.SearchStrategy[bytes]:
+    """32 bytes; any of them are a public key as far as the package can see."""
+    return st.binary(min_size=PUBLIC_KEY_SIZE, max_size=PUBLIC_KEY_SIZE)
+
+
+def contacts(*, reachable: bool = True) -> st.SearchStrategy[Contact]:
+    """Any peer at any address."""
+    return st.builds(contact_at, public_keys(), addresses(reachable=reachable))
+
+
+def identities() -> st.SearchStrategy[Identity]:
+    """Any key pair."""
+    secrets = st.binary(min_size=PRIVATE_KEY_SIZE, max_size=PRIVATE_KEY_SIZE)
+    return secrets.map(Identity.from_private_bytes)
+
+
+# ---- records ----
+
+_ANYWHERE = keys()
+
+
+def versions() -> st.SearchStrategy[int]:
+    """Any version a record can have; small ones often, so that two of them meet."""
+    return st.integers(1, 3) | st.integers(1, VERSION_MAX)
+
+
+def values(*, size_max: int = VALUE_INLINE_MAX) -> st.SearchStrategy[bytes]:
+    """Any value up to this size."""
+    return st.binary(max_size=size_max)
+
+
+@st.composite
+def records(
+    draw: st.DrawFn,
+    *,
+    kinds: st.SearchStrategy[Kind] = st.sampled_from(Kind),
+    places: st.SearchStrategy[Key] = _ANYWHERE,
+    size_max: int = VALUE_INLINE_MAX,
+) -> Record:
+    """Any valid record. ``places``: where plain ones live; content has a place of its own."""
+    kind = draw(kinds)
+    tombstone = kind is Kind.PLAIN and draw(st.booleans())
+    value = b"" if tombstone else draw(values(size_max=size_max))
+    where = content_key(value_hash(value)) if kind is Kind.CONTENT else draw(places)
+    longest_ms = int(ttl_max_s(kind, tombstone=tombstone) * 1000)
+    return Record(
+        kind=kind,
+        key=where,
+        version=draw(versions()),
+        written_at_ms=draw(st.integers(0, 2) | st.integers(0, MILLISECONDS_MAX)),
+        ttl_ms=draw(st.integers(1, 2) | st.integers(1, longest_ms)),
+        tombstone=tombstone,
+        value=value,
+    )
+
+
+def versions_of_one_slot() -> st.SearchStrategy[Record]:
+    """Plain records that contend for one key and are often the same in all but one field."""
+    return records(kinds=st.just(Kind.PLAIN), places=st.just(Key(7)), size_max=2)
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> Head:
+    """Any valid record without its value, of a size that no datagram could hold."""
+    digest = draw(st.binary(min_size=HASH_SIZE, max_size=HASH_SIZE))
+    kind = draw(st.sampled_from(Kind))
+    return Head(
+        kind=kind,
+        key=content_key(digest) if kind is Kind.CONTENT else draw(keys()),
+        version=draw(versions()),
+        written_at_ms=draw(st.integers(0, MILLISECONDS_MAX)),
+        ttl_ms=draw(st.integers(1, int(ttl_max_s(kind) * 1000))),
+        tombstone=False,
+        size=draw(st.integers(HASH_SIZE + 1, SIZE_MAX)),
+        value_hash=digest,
+    )
+
+
+# ---- the wire ----
+
+
+def _raw_keys() -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE)
+
+
+_FLAGS = st.integers(0, FLAGS_MAX)
+_KINDS = st.sampled_from([int(kind) for kind in Kind])
+_VERSIONS = st.integers(0, VERSION_MAX)
+_MILLISECONDS = st.integers(0, MILLISECONDS_MAX)
+_SECONDS = st.integers(0, SECONDS_MAX)
+_SIZES = st.integers(0, SIZE_MAX)
+_COUNTS = st.integers(0, COUNT_MAX)
+_DATA = st.binary(max_size=64) | st.binary(max_size=DATAGRAM_SIZE_MAX)
+
+
+def copies() -> st.SearchStrategy[wire.Copy]:
+    """Any copy that the decoder takes: its fields are in range, and agree on nothing else."""
+    return st.builds(
+        wire.Copy,
+        kind=_KINDS,
+        tombstone=st.booleans(),
+        key=_raw_keys(),
+        version=_VERSIONS,
+        written_at_ms=_MILLISECONDS,
+        ttl_ms=_MILLISECONDS,
+        remaining_ms=_MILLISECONDS,
+        size=_SIZES,
+        payload=_DATA,
+    )
+
+
+def requests() -> st.SearchStrategy[wire.Request]:
+    """Any request."""
+    return st.one_of(
+        st.builds(wire.Ping, flags=_FLAGS),
+        st.builds(
+            wire.Find,
+            flags=_FLAGS,
+            target=_raw_keys(),
+            count=_COUNTS,
+            kind=st.just(0) | _KINDS,
+        ),
+        st.builds(wire.Get, flags=_FLAGS, kind=_KINDS, key=_raw_keys(), count=_COUNTS),
+        st.builds(wire.Store, flags=_FLAGS, copy=copies(), if_version=st.none() | _VERSIONS),
+        st.builds(
+            wire.Fetch,
+            flags=_FLAGS,
+            kind=_KINDS,
+            key=_raw_keys(),
+            value_hash=st.binary(min_size=HASH_SIZE, max_size=HASH_SIZE),
+            offset=_SIZES,
+            length=_SIZES,
+        ),
+    )
+
+
+def answers() -> st.SearchStrategy[wire.Answer]:
+    """Any answer."""
+    return st.one_of(
+        st.builds(wire.Pong, time_s=_SECONDS),
+        st.builds(wire.Nodes, time_s=_SECONDS, contacts4=_DATA, contacts6=_DATA, version=_VERSIONS),
+        st.builds(wire.Found, time_s=_SECONDS, copy=copies(), contacts4=_DATA, contacts6=_DATA),
+        st.builds(
+            wire.Stored,
+            time_s=_SECONDS,
+            status=st.sampled_from([int(status) for status in wire.Status]),
+            version=_VERSIONS,
+            copy=st.none() | copies(),
+        ),
+        st.builds(wire.Block, time_s=_SECONDS, offset=_SIZES, data=_DATA),
+    )
+
+
+def messages() -> st.SearchStrategy[wire.Message]:
+    """Any message."""
+    return st.one_of(requests(), answers())
+
+
+def request_ids() -> st.SearchStrategy[bytes]:
+    """What stands before a message in a frame."""
+    return st.binary(min_size=wire.REQUEST_ID_SIZE, max_size=wire.REQUEST_ID_SIZE)

@@ -1,0 +1,237 @@
+"""Records: which of two is newer, how long one lives, what its value's hash is, what is refused."""
+
+import struct
+from functools import reduce
+from hashlib import blake2s
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dht.errors import RemoteError
+from dht.keyspace import Key, content_key
+from dht.records import (
+    PIECE_SIZE,
+    VERSION_MAX,
+    Head,
+    Kind,
+    Record,
+    check_untrusted,
+    hash_of_pieces,
+    is_newer,
+    piece_count,
+    piece_hashes,
+    ttl_max_s,
+    value_hash,
+)
+from tests.strategies import heads, records, values, versions_of_one_slot
+
+DAY_MS = 24 * 3600 * 1000
+MIB = 2**20
+
+PLAIN = Record(
+    kind=Kind.PLAIN, key=Key(7), version=5, written_at_ms=1000, ttl_ms=DAY_MS, value=b"v"
+)
+TOMBSTONE = attrs.evolve(PLAIN, tombstone=True, value=b"")
+CONTENT = attrs.evolve(PLAIN, kind=Kind.CONTENT, key=content_key(value_hash(b"v")))
+
+# Sizes at which a piece begins or ends.
+SIZES = [0, 1, PIECE_SIZE - 1, PIECE_SIZE, PIECE_SIZE + 1, 2 * PIECE_SIZE, 5 * PIECE_SIZE + 3]
+
+
+def merge(one: Record, other: Record) -> Record:
+    """What a store does with two versions of a slot."""
+    return other if is_newer(other, one) else one
+
+
+# ---- order ----
+
+
+@given(versions_of_one_slot(), versions_of_one_slot())
+def test_of_two_versions_one_is_newer_unless_they_are_the_same(one: Record, other: Record) -> None:
+    assert is_newer(one, other) + is_newer(other, one) + (one == other) == 1
+
+
+@given(versions_of_one_slot(), versions_of_one_slot(), versions_of_one_slot())
+def test_what_is_newer_than_the_newer_is_newer(a: Record, b: Record, c: Record) -> None:
+    a, b, c = sorted((a, b, c), key=lambda record: record.order)
+    assert is_newer(c, a) == (c != a)
+    assert not is_newer(a, c)
+
+
+@given(versions_of_one_slot(), versions_of_one_slot(), versions_of_one_slot())
+def test_merging_is_commutative_associative_and_idempotent(a: Record, b: Record, c: Record) -> None:
+    assert merge(a, b) == merge(b, a)
+    assert merge(merge(a, b), c) == merge(a, merge(b, c))
+    assert merge(a, a) == a
+
+
+@given(st.lists(versions_of_one_slot(), min_size=1, max_size=6), st.data())
+def test_holders_agree_whatever_order_the_versions_come_in(
+    versions: list[Record], data: st.DataObject
+) -> None:
+    shuffled = data.draw(st.permutations(versions))
+    assert reduce(merge, versions) == reduce(merge, shuffled)
+    assert reduce(merge, versions) == max(versions, key=lambda record: record.order)
+
+
+@given(versions_of_one_slot(), versions_of_one_slot())
+def test_a_head_orders_like_its_record(one: Record, other: Record) -> None:
+    """So that a holder knows before it pulls a long value whether it wants it."""
+    assert one.head.order == one.order
+    assert is_newer(one.head, other) == is_newer(one, other.head) == is_newer(one, other)
+
+
+def test_a_higher_version_wins_even_over_a_tombstone() -> None:
+    assert is_newer(attrs.evolve(PLAIN, version=6), TOMBSTONE)
+    assert not is_newer(PLAIN, attrs.evolve(PLAIN, version=6))
+
+
+@given(values(size_max=3), st.integers(1, DAY_MS))
+def test_of_one_version_the_tombstone_wins(value: bytes, ttl_ms: int) -> None:
+    assert is_newer(TOMBSTONE, attrs.evolve(PLAIN, value=value, ttl_ms=ttl_ms))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"kind": Kind.CONTENT}, {"key": Key(8)}, {"written_at_ms": 1001}, {"ttl_ms": 1}),
+        *({"value": b"w"}, {"tombstone": True}, {"version": 6}),
+    ],
+)
+def test_every_field_is_part_of_the_order(change: dict[str, object]) -> None:
+    """Two records that differ anywhere never pass for the same."""
+    changed = attrs.evolve(PLAIN, **change)  # type: ignore[arg-type]
+    assert changed.order != PLAIN.order
+    assert changed.head.body != PLAIN.head.body
+
+
+@given(records())
+def test_the_body_by_hand(record: Record) -> None:
+    """98 bytes, as docs/protocol.md has them."""
+    body = struct.pack(">BB", record.kind, record.tombstone) + bytes.fromhex(record.key.hex())
+    body += struct.pack(">QQQ", record.version, record.written_at_ms, record.ttl_ms)
+    body += struct.pack(">Q", len(record.value)) + value_hash(record.value)
+    assert record.head.body == body
+    assert len(body) == 98
+    assert record.order[2] == blake2s(body, person=b"dht body").digest()
+
+
+@given(records())
+def test_a_record_is_its_head_and_its_value(record: Record) -> None:
+    assert record.head.with_value(record.value) == record
+
+
+def test_a_long_value_is_not_shown() -> None:
+    assert "b'v'" in repr(PLAIN)
+    assert "<33 bytes>" in repr(attrs.evolve(PLAIN, value=bytes(33)))
+
+
+# ---- lifetimes ----
+
+
+def test_lifetimes() -> None:
+    assert ttl_max_s(Kind.PLAIN) == 24 * 3600
+    assert ttl_max_s(Kind.CONTENT) == 7 * 24 * 3600
+
+
+def test_a_tombstone_outlives_every_record_it_can_meet() -> None:
+    """A record is refused 24 h after its end at the latest; until then the tombstone stands."""
+    for kind in Kind:
+        assert ttl_max_s(kind, tombstone=True) == ttl_max_s(kind) + 24 * 3600
+
+
+# ---- the hash of a value ----
+
+
+def naive_value_hash(value: bytes) -> bytes:
+    pieces = [value[i : i + 16384] for i in range(0, len(value), 16384)] or [b""]
+    hashes = [blake2s(piece, person=b"dht piec").digest() for piece in pieces]
+    return blake2s(b"".join(hashes), person=b"dht valu").digest()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_value_hash_is_the_hash_over_the_hashes_of_its_pieces(size: int) -> None:
+    value = bytes(n % 251 for n in range(size))
+    hashes = piece_hashes(value)
+    assert value_hash(value) == hash_of_pieces(hashes) == naive_value_hash(value)
+    assert len(hashes) == 32 * piece_count(size)
+
+
+@given(st.binary(max_size=100), st.integers(0, 3 * PIECE_SIZE))
+def test_the_hash_of_any_value_is_that_of_five_lines(value: bytes, repeated: int) -> None:
+    long_value = (value or b"-") * (repeated // max(1, len(value)))
+    for each in (value, long_value):
+        assert value_hash(each) == naive_value_hash(each)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_each_piece_is_checked_by_its_own_hash(size: int) -> None:
+    value = bytes(n % 251 for n in range(size))
+    hashes = piece_hashes(value)
+    for number in range(piece_count(size)):
+        piece = value[number * PIECE_SIZE : (number + 1) * PIECE_SIZE]
+        assert piece_hashes(piece) == hashes[32 * number : 32 * (number + 1)]
+
+
+def test_a_list_of_piece_hashes_is_not_the_value_that_it_spells() -> None:
+    """Else a holder could pass the list off as the value."""
+    value = bytes(PIECE_SIZE + 1)
+    assert value_hash(piece_hashes(value)) != value_hash(value)
+
+
+# ---- what is refused ----
+
+
+@given(records(size_max=100), st.integers(100, MIB))
+def test_every_valid_record_passes_and_so_does_its_head(record: Record, size_max: int) -> None:
+    for each in (record, record.head):
+        check_untrusted(each, value_size_max=size_max)
+    assert record.head.size <= size_max
+
+
+@given(heads())
+def test_every_valid_head_passes(head: Head) -> None:
+    check_untrusted(head, value_size_max=head.size)
+    with pytest.raises(RemoteError, match="bytes"):
+        check_untrusted(head, value_size_max=head.size - 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (attrs.evolve(PLAIN, version=0), "version"),
+        (attrs.evolve(PLAIN, version=VERSION_MAX + 1), "version"),
+        (attrs.evolve(PLAIN, ttl_ms=0), "ttl"),
+        (attrs.evolve(PLAIN, ttl_ms=DAY_MS + 1), "ttl"),
+        (attrs.evolve(TOMBSTONE, ttl_ms=2 * DAY_MS + 1), "ttl"),
+        (attrs.evolve(CONTENT, ttl_ms=7 * DAY_MS + 1), "ttl"),
+        (attrs.evolve(PLAIN, value=bytes(MIB + 1)), "bytes"),
+        (attrs.evolve(TOMBSTONE, value=b"v"), "tombstone"),
+        (attrs.evolve(CONTENT, tombstone=True), "tombstone"),
+        (attrs.evolve(CONTENT, tombstone=True, value=b""), "tombstone"),
+        (attrs.evolve(CONTENT, value=b"w"), "does not match"),
+        (attrs.evolve(CONTENT, key=Key(7)), "does not match"),
+    ],
+)
+def test_a_record_that_breaks_a_rule_is_refused(record: Record, complaint: str) -> None:
+    for each in (record, record.head):
+        with pytest.raises(RemoteError, match=complaint):
+            check_untrusted(each, value_size_max=MIB)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        attrs.evolve(PLAIN, version=1, ttl_ms=1, written_at_ms=0, value=b""),
+        attrs.evolve(PLAIN, version=VERSION_MAX, ttl_ms=DAY_MS, value=bytes(MIB)),
+        attrs.evolve(TOMBSTONE, ttl_ms=2 * DAY_MS),
+        attrs.evolve(CONTENT, ttl_ms=7 * DAY_MS),
+    ],
+)
+def test_the_edges_are_within(record: Record) -> None:
+    """The other side of each rule above; a wrong one raises."""
+    check_untrusted(record, value_size_max=MIB)
+    check_untrusted(record.head, value_size_max=MIB)
+    assert record.head.size == len(record.value)

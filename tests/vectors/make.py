@@ -1,0 +1,275 @@
+"""Regenerates the vectors beside it: ``python -m tests.vectors.make``.
+
+They fix the bytes of docs/protocol.md for other implementations, and for us: a diff in one of
+these files is a change of the protocol. All bytes are in hexadecimal. Long values are not written
+out: byte number n of a value is n mod 251.
+"""
+
+import json
+from hashlib import blake2s
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+
+from dht.contacts import contact_at, parse_address
+from dht.identity import Identity
+from dht.keyspace import content_key, key_bytes, node_id, plain_key
+from dht.records import PIECE_SIZE, VERSION_MAX, Kind, Record, piece_hashes, value_hash
+from dht.wire import messages as wire
+from dht.wire.codec import copy_of, encode
+
+FOLDER = Path(__file__).parent
+DAY_MS = 24 * 3600 * 1000
+REQUEST_ID = bytes.fromhex("0102030405060708")
+PUBLIC_KEY = bytes(range(32))
+NOW_S = 1_700_000_000
+# Around the end of a datagram's room and of a piece.
+SIZES = [0, 1, 850, 851, PIECE_SIZE - 1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE - 1, 2**20]
+
+Rows = list[dict[str, Any]]
+
+
+def value_of_size(size: int) -> bytes:
+    """What the vectors mean by a value of so many bytes."""
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+def keyspace_rows() -> Rows:
+    """How keys of each kind are made."""
+    texts = ["", "greeting", "naïve 🗝"]
+    rows: Rows = [
+        {"kind": "plain", "text": text, "input": text.encode().hex(), "key": plain_key(text).hex()}
+        for text in texts
+    ]
+    rows.append({"kind": "plain", "input": "00ff", "key": plain_key(b"\x00\xff").hex()})
+    digest = value_hash(b"hello")
+    rows.append({"kind": "content", "input": digest.hex(), "key": content_key(digest).hex()})
+    rows.append({"kind": "node", "input": PUBLIC_KEY.hex(), "key": node_id(PUBLIC_KEY).hex()})
+    return rows
+
+
+def contact_rows() -> Rows:
+    """How a peer is written for machines and for people."""
+    rows: Rows = []
+    for number, text in enumerate(
+        ["127.0.0.1:4000", "192.0.2.1:1", "[::1]:4000", "[2001:db8::17]:65535"], 1
+    ):
+        identity = Identity.from_private_bytes(bytes([number]) * 32)
+        contact = contact_at(identity.public_key, parse_address(text))
+        rows.append(
+            {
+                "private_key": (bytes([number]) * 32).hex(),
+                "public_key": identity.public_key.hex(),
+                "id": contact.id.hex(),
+                "address": text,
+                "packed": contact.packed.hex(),
+                "uri": contact.uri,
+            }
+        )
+    return rows
+
+
+def value_rows() -> Rows:
+    """Piece hashes and value hashes around the size of a piece."""
+    return [
+        {
+            "size": size,
+            "piece_hashes": piece_hashes(value_of_size(size)).hex() if size <= 2**16 else None,
+            "value_hash": value_hash(value_of_size(size)).hex(),
+        }
+        for size in SIZES
+    ]
+
+
+def _records() -> list[Record]:
+    hello = Record(
+        kind=Kind.PLAIN,
+        key=plain_key("greeting"),
+        version=NOW_S * 1000,
+        written_at_ms=NOW_S * 1000,
+        ttl_ms=DAY_MS,
+        value=b"hello",
+    )
+    return [
+        hello,
+        attrs.evolve(hello, value=b""),
+        attrs.evolve(hello, value=b"world"),
+        attrs.evolve(hello, ttl_ms=1),
+        attrs.evolve(hello, tombstone=True, value=b"", ttl_ms=2 * DAY_MS),
+        attrs.evolve(hello, version=hello.version + 1),
+        attrs.evolve(hello, version=VERSION_MAX, written_at_ms=2**53, value=value_of_size(20_000)),
+        attrs.evolve(hello, kind=Kind.CONTENT, key=content_key(value_hash(b"hello"))),
+    ]
+
+
+def record_rows() -> Rows:
+    """Record bodies and their hashes, oldest first as merging sees them (within one slot)."""
+    rows: Rows = []
+    for record in sorted(_records(), key=lambda record: (record.kind, record.order)):
+        value = record.value
+        rows.append(
+            {
+                "kind": int(record.kind),
+                "tombstone": record.tombstone,
+                "key": record.key.hex(),
+                "version": record.version,
+                "written_at_ms": record.written_at_ms,
+                "ttl_ms": record.ttl_ms,
+                "size": len(value),
+                "value": value.hex() if len(value) <= 32 else None,
+                "value_hash": value_hash(value).hex(),
+                "body": record.head.body.hex(),
+                "body_hash": record.order[2].hex(),
+            }
+        )
+    return rows
+
+
+def _messages() -> list[wire.Message]:
+    small, large = _records()[0], _records()[6]
+    copy, head = copy_of(small, DAY_MS // 2), copy_of(large, 1)
+    key = key_bytes(small.key)
+    packed4 = bytes.fromhex(contact_rows()[1]["packed"])
+    packed6 = bytes.fromhex(contact_rows()[3]["packed"])
+    return [
+        wire.Ping(flags=wire.CLIENT),
+        wire.Ping(flags=wire.WANT_IPV4 | wire.WANT_IPV6),
+        wire.Find(flags=wire.WANT_IPV4, target=key, count=20, kind=0),
+        wire.Find(flags=wire.WANT_IPV6 | wire.HANDOVER, target=key, count=8, kind=Kind.PLAIN),
+        wire.Get(flags=wire.WANT_IPV4 | wire.CONTACTS_TOO, kind=Kind.CONTENT, key=key, count=20),
+        wire.Store(flags=wire.WANT_IPV4, copy=copy, if_version=None),
+        wire.Store(flags=wire.WANT_IPV4 | wire.HANDOVER, copy=head, if_version=0),
+        wire.Store(flags=0, copy=copy, if_version=VERSION_MAX),
+        wire.Fetch(
+            flags=wire.WANT_IPV4 | wire.HASHES,
+            kind=Kind.PLAIN,
+            key=key,
+            value_hash=large.head.value_hash,
+            offset=0,
+            length=64,
+        ),
+        wire.Fetch(
+            flags=wire.WANT_IPV4,
+            kind=Kind.PLAIN,
+            key=key,
+            value_hash=large.head.value_hash,
+            offset=PIECE_SIZE + 1024,
+            length=1024,
+        ),
+        wire.Pong(time_s=NOW_S),
+        wire.Nodes(time_s=NOW_S, contacts4=b"", contacts6=b"", version=0),
+        wire.Nodes(time_s=NOW_S, contacts4=2 * packed4, contacts6=packed6, version=small.version),
+        wire.Found(time_s=NOW_S, copy=copy, contacts4=packed4, contacts6=b""),
+        wire.Found(time_s=NOW_S, copy=head, contacts4=b"", contacts6=b""),
+        wire.Stored(time_s=NOW_S, status=wire.Status.STORED, version=small.version, copy=None),
+        wire.Stored(time_s=NOW_S, status=wire.Status.PULLING, version=0, copy=None),
+        wire.Stored(time_s=NOW_S, status=wire.Status.VERSION, version=small.version, copy=copy),
+        wire.Block(time_s=NOW_S, offset=1024, data=value_of_size(300)),
+        wire.Block(time_s=NOW_S, offset=0, data=b""),
+    ]
+
+
+def _row_of(value: msgspec.Struct) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name in value.__struct_fields__:
+        field = getattr(value, name)
+        if isinstance(field, msgspec.Struct):
+            fields[name] = _row_of(field)
+        else:
+            fields[name] = field.hex() if isinstance(field, bytes) else field
+    return fields
+
+
+def message_rows() -> Rows:
+    """Every message, as its fields and as the frame that carries it."""
+    return [
+        {
+            "type": type(message).__name__,
+            "fields": _row_of(message),
+            "request_id": REQUEST_ID.hex(),
+            "frame": (REQUEST_ID + encode(message)).hex(),
+        }
+        for message in _messages()
+    ]
+
+
+def spelling_rows() -> Rows:
+    """Frames that nobody of us sends and everybody takes, each with the frame that it equals."""
+    identifier = REQUEST_ID.hex()
+    ping = identifier + "920105"
+    find = identifier + "950204c420" + "11" * 32 + "1400"
+    return [
+        {"why": "array 16", "frame": identifier + "dc00020105", "means": ping},
+        {"why": "array 32", "frame": identifier + "dd000000020105", "means": ping},
+        {"why": "uint 8", "frame": identifier + "92cc01cc05", "means": ping},
+        {"why": "uint 64", "frame": identifier + "9201cf0000000000000005", "means": ping},
+        {"why": "int 32", "frame": identifier + "9201d200000005", "means": ping},
+        {"why": "bin 32", "frame": find.replace("c420", "c600000020"), "means": find},
+    ]
+
+
+def refused_rows() -> Rows:
+    """Frames that nobody takes."""
+    identifier = REQUEST_ID.hex()
+    find = "950204c420" + "11" * 32 + "1400"
+    return [
+        {"why": "no message", "frame": identifier},
+        {"why": "shorter than a request id", "frame": "010203"},
+        {"why": "an unknown tag", "frame": identifier + "921505"},
+        {"why": "a field too few", "frame": identifier + "9101"},
+        {"why": "a field too many", "frame": identifier + "93010505"},
+        {"why": "bytes after the message", "frame": identifier + "92010500"},
+        {"why": "a map", "frame": identifier + "8101050000"},
+        {"why": "flags out of range", "frame": identifier + "9201cd0100"},
+        {"why": "a number below zero", "frame": identifier + "9201ff"},
+        {"why": "a float", "frame": identifier + "9201ca40a00000"},
+        {"why": "a str in the place of bytes", "frame": identifier + find.replace("c420", "d920")},
+        {"why": "a key of 31 bytes", "frame": identifier + "950204c41f" + "11" * 31 + "1400"},
+        {"why": "a count above 64", "frame": identifier + find[:-4] + "4100"},
+        {"why": "a kind that is none", "frame": identifier + find[:-4] + "1403"},
+    ]
+
+
+def datagram_rows() -> Rows:
+    """The plain channel's datagrams."""
+    rows: Rows = []
+    for row in message_rows()[1::5]:
+        body = b"\x10" + PUBLIC_KEY + bytes.fromhex(row["frame"])
+        checksum = blake2s(body, digest_size=8, person=b"dht plai").digest()
+        rows.append(
+            {
+                "public_key": PUBLIC_KEY.hex(),
+                "payload": row["frame"],
+                "datagram": (body + checksum).hex(),
+            }
+        )
+    return rows
+
+
+VECTORS = {
+    "keyspace": keyspace_rows,
+    "contacts": contact_rows,
+    "values": value_rows,
+    "records": record_rows,
+    "messages": message_rows,
+    "spellings": spelling_rows,
+    "refused": refused_rows,
+    "datagrams": datagram_rows,
+}
+
+
+def text_of(name: str) -> str:
+    """What the file of this name holds."""
+    return json.dumps(VECTORS[name](), indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write every file."""
+    for name in VECTORS:
+        (FOLDER / f"{name}.json").write_text(text_of(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,470 @@
+"""Bytes become a message or a ``RemoteError``, and nothing a stranger writes makes us allocate."""
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
+from dht.contacts import Contact, contact_at, is_ipv6, is_reachable, pack_address
+from dht.errors import RemoteError
+from dht.keyspace import Key, content_key, key_bytes
+from dht.records import VERSION_MAX, Head, Kind, Record, value_hash
+from dht.wire import messages as wire
+from dht.wire.codec import (
+    copy_of,
+    decode_untrusted,
+    encode,
+    pack_contacts,
+    record_of_untrusted,
+    unpack_contacts_untrusted,
+    wanted_contacts,
+)
+from dht.wire.messages import WANT_IPV4, WANT_IPV6, Copy, Message
+from tests.strategies import (
+    COUNT_MAX,
+    FLAGS_MAX,
+    MILLISECONDS_MAX,
+    SECONDS_MAX,
+    SIZE_MAX,
+    contacts,
+    copies,
+    keys,
+    messages,
+    records,
+    request_ids,
+)
+
+ID = b"12345678"
+MIB = 2**20
+
+# The largest of each field.
+KEY32 = b"\xff" * 32
+COPY_MAX = Copy(
+    kind=2,
+    tombstone=True,
+    key=KEY32,
+    version=VERSION_MAX,
+    written_at_ms=MILLISECONDS_MAX,
+    ttl_ms=MILLISECONDS_MAX,
+    remaining_ms=MILLISECONDS_MAX,
+    size=SIZE_MAX,
+    payload=bytes(VALUE_INLINE_MAX),
+)
+# What a node sends at its largest: 20 contacts with IPv6 addresses, 850 bytes of value, and
+# blocks of 1,024 bytes.
+LARGEST: list[Message] = [
+    wire.Ping(flags=FLAGS_MAX),
+    wire.Find(flags=FLAGS_MAX, target=KEY32, count=COUNT_MAX, kind=2),
+    wire.Get(flags=FLAGS_MAX, kind=2, key=KEY32, count=COUNT_MAX),
+    wire.Store(flags=FLAGS_MAX, copy=COPY_MAX, if_version=VERSION_MAX),
+    wire.Fetch(
+        flags=FLAGS_MAX, kind=2, key=KEY32, value_hash=KEY32, offset=SIZE_MAX, length=SIZE_MAX
+    ),
+    wire.Pong(time_s=SECONDS_MAX),
+    wire.Nodes(
+        time_s=SECONDS_MAX, contacts4=bytes(10 * 38), contacts6=bytes(10 * 50), version=VERSION_MAX
+    ),
+    wire.Nodes(time_s=SECONDS_MAX, contacts4=b"", contacts6=bytes(20 * 50), version=VERSION_MAX),
+    wire.Found(time_s=SECONDS_MAX, copy=COPY_MAX, contacts4=b"", contacts6=b""),
+    wire.Stored(time_s=SECONDS_MAX, status=7, version=VERSION_MAX, copy=COPY_MAX),
+    wire.Block(time_s=SECONDS_MAX, offset=SIZE_MAX, data=bytes(1024)),
+]
+CLASSES = [type(message) for message in LARGEST]
+
+
+def by_name(message: Message) -> str:
+    return type(message).__name__
+
+
+def read(body: bytes) -> Message:
+    return decode_untrusted(ID + body)[1]
+
+
+# ---- round trip ----
+
+
+@given(request_ids(), messages())
+def test_every_message_survives_the_wire(request_id: bytes, message: Message) -> None:
+    assert decode_untrusted(request_id + encode(message)) == (request_id, message)
+
+
+@given(messages())
+def test_one_message_has_one_spelling_when_we_write_it(message: Message) -> None:
+    assert encode(read(encode(message))) == encode(message)
+
+
+def test_every_message_of_the_schema_is_tested_here() -> None:
+    assert set(CLASSES) == set(wire.Message.__args__)
+
+
+def test_tags_differ() -> None:
+    tags = [each.__struct_config__.tag for each in wire.Message.__args__]
+    assert sorted(tags) == sorted(set(tags))
+
+
+# ---- any bytes ----
+
+
+@given(st.binary(max_size=1200))
+def test_any_bytes_are_a_message_or_a_remote_error(frame: bytes) -> None:
+    check_only_remote_errors(frame)
+    check_only_remote_errors(ID + frame)
+
+
+@given(messages(), st.data())
+def test_a_damaged_message_is_a_message_or_a_remote_error(
+    message: Message, data: st.DataObject
+) -> None:
+    damaged = bytearray(encode(message))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    check_only_remote_errors(ID + damaged)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.integers(0, 99), inner),
+    )
+)
+def test_nested_garbage_is_a_message_or_a_remote_error(garbage: object) -> None:
+    tags = [each.__struct_config__.tag for each in wire.Message.__args__]
+    check_only_remote_errors(ID + msgspec.msgpack.encode(garbage))
+    for tag in tags:
+        for width in range(1, 6):
+            check_only_remote_errors(ID + msgspec.msgpack.encode([tag, *[garbage] * width]))
+
+
+@pytest.mark.parametrize("opener", [b"\x91", b"\x81\x00", b"\xdc\xff\xff", b"\xdd\xff\xff\xff\xff"])
+@pytest.mark.parametrize("before", [b"", b"\x92\x01", b"\x94\x04\x00", b"\x94\x04\x00\x99"])
+def test_deep_nests_end_in_a_remote_error(before: bytes, opener: bytes) -> None:
+    with pytest.raises(RemoteError):
+        decode_untrusted(ID + before + opener * 100_000)
+
+
+def check_only_remote_errors(frame: bytes) -> None:
+    try:
+        request_id, message = decode_untrusted(frame)
+    except RemoteError:
+        return
+    assert request_id == frame[:8]
+    assert read(encode(message)) == message
+
+
+@given(messages(), st.binary(min_size=1, max_size=8))
+def test_trailing_bytes_are_refused(message: Message, more: bytes) -> None:
+    with pytest.raises(RemoteError):
+        read(encode(message) + more)
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=by_name)
+def test_a_message_that_was_cut_is_refused(message: Message) -> None:
+    frame = ID + encode(message)
+    for length in range(len(frame)):
+        with pytest.raises(RemoteError):
+            decode_untrusted(frame[:length])
+
+
+# ---- one value, many spellings ----
+
+
+def spelt_at_length(value: object) -> bytes:
+    """The longest MessagePack of a value."""
+    match value:
+        case None:
+            return b"\xc0"
+        case bool():
+            return b"\xc3" if value else b"\xc2"
+        case int():
+            return b"\xcf" + value.to_bytes(8)
+        case bytes():
+            return b"\xc6" + len(value).to_bytes(4) + value
+        case list():
+            return b"\xdd" + len(value).to_bytes(4) + b"".join(map(spelt_at_length, value))
+    raise AssertionError(value)
+
+
+@given(messages())
+def test_any_spelling_of_the_same_value_is_taken(message: Message) -> None:
+    """We write the shortest; an implementation whose library does not is understood."""
+    loose = msgspec.msgpack.decode(encode(message))
+    assert read(spelt_at_length(loose)) == message
+    assert len(encode(message)) <= len(spelt_at_length(loose))
+
+
+# ---- each field ----
+
+# What each type of field must not be. What is right is drawn by strategies.py.
+_NO_BYTES: tuple[Any, ...] = ("x" * 32, 7, None, [], {}, 1.5, True)
+_NO_NUMBER: tuple[Any, ...] = (-1, 2**64 - 1, 1.0, "7", b"7", [], {}, True)
+_NO_MILLISECONDS = (*_NO_NUMBER, None, MILLISECONDS_MAX + 1)
+_NO_SIZE = (*_NO_NUMBER, None, SIZE_MAX + 1)
+_NO_HASH = (*_NO_BYTES, b"", bytes(31), bytes(33), bytes(DATAGRAM_SIZE_MAX))
+_NO_PACKET = (*_NO_BYTES, bytes(DATAGRAM_SIZE_MAX + 1))
+_WRONG: dict[str, tuple[Any, ...]] = {
+    "flags": (*_NO_NUMBER, None, FLAGS_MAX + 1),
+    "kind": (*_NO_NUMBER, None, len(Kind) + 1),
+    "count": (*_NO_NUMBER, None, COUNT_MAX + 1),
+    "status": (*_NO_NUMBER, None, len(wire.Status)),
+    "version": (*_NO_NUMBER, None, VERSION_MAX + 1),
+    "if_version": (*_NO_NUMBER, VERSION_MAX + 1),
+    "time_s": (*_NO_NUMBER, None, SECONDS_MAX + 1),
+    "written_at_ms": _NO_MILLISECONDS,
+    "ttl_ms": _NO_MILLISECONDS,
+    "remaining_ms": _NO_MILLISECONDS,
+    "size": _NO_SIZE,
+    "offset": _NO_SIZE,
+    "length": _NO_SIZE,
+    "key": _NO_HASH,
+    "target": _NO_HASH,
+    "value_hash": _NO_HASH,
+    "payload": _NO_PACKET,
+    "data": _NO_PACKET,
+    "contacts4": _NO_PACKET,
+    "contacts6": _NO_PACKET,
+    "tombstone": (0, 1, None, b"", "x", []),
+    "copy": (7, b"", True, [], [1], {}),
+}
+
+
+def with_one_wrong_field(names: tuple[str, ...], values: list[Any]) -> Iterator[list[Any]]:
+    """Each list of values in which one is not what its name asks for."""
+    for place, (name, value) in enumerate(zip(names, values, strict=True)):
+        wrong = list(_WRONG[name])
+        if name == "copy":
+            wrong += with_one_wrong_field(Copy.__struct_fields__, value)
+            wrong += [value[:-1], [*value, 0]]
+        for each in wrong:
+            yield [*values[:place], each, *values[place + 1 :]]
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=by_name)
+def test_a_field_out_of_its_range_is_refused(message: Message) -> None:
+    tag, *values = msgspec.msgpack.decode(encode(message))
+    for wrong in with_one_wrong_field(message.__struct_fields__, values):
+        with pytest.raises(RemoteError):
+            read(msgspec.msgpack.encode([tag, *wrong]))
+
+
+@pytest.mark.parametrize("message", [LARGEST[2], LARGEST[4]], ids=by_name)
+def test_a_slot_has_a_kind(message: Message) -> None:
+    """Only ``Find`` may do without, by saying 0."""
+    with pytest.raises(RemoteError):
+        read(encode(msgspec.structs.replace(message, kind=0)))
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=by_name)
+def test_the_largest_of_each_field_is_taken(message: Message) -> None:
+    """The other side of each rule above."""
+    assert read(encode(message)) == message
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=by_name)
+def test_a_field_too_many_or_too_few_is_refused(message: Message) -> None:
+    loose = msgspec.msgpack.decode(encode(message))
+    for wrong in (loose[:-1], [*loose, 0], [*loose, None], loose[:1], []):
+        with pytest.raises(RemoteError):
+            read(msgspec.msgpack.encode(wrong))
+
+
+@pytest.mark.parametrize("tag", [-1, 0, 6, 15, 21, 2**63, 1.0, "1", b"1", None, True, [1]])
+def test_an_unknown_tag_is_refused(tag: object) -> None:
+    for width in range(6):
+        with pytest.raises(RemoteError):
+            read(msgspec.msgpack.encode([tag, *[0] * width]))
+
+
+# ---- declared lengths ----
+
+_HUGE = b"\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xdd" + _HUGE,
+        b"\xdd" + _HUGE + b"\x01\x00",
+        b"\xdf" + _HUGE,
+        b"\xc6" + _HUGE,
+        b"\xdb" + _HUGE,
+        b"\xc9" + _HUGE + b"\x01",
+        b"\x92\x01\xdd" + _HUGE,
+        b"\x94\x04\x00\xdd" + _HUGE + b"\x01\xc2",
+        b"\x95\x02\x00\xc6" + _HUGE + b"\x00" * 32,
+        b"\x95\x11\x00\xc6" + _HUGE + b"\x00" * 32,
+        b"\x94\x14\x00\x00\xc6" + _HUGE + b"\x00" * 32,
+        b"\x94\x14\x00\x00\xc6\x7f\xff\xff\xff",
+    ],
+)
+def test_a_declared_length_allocates_nothing(body: bytes) -> None:
+    """Threat: 6 bytes that promise 4 GiB. What is allocated is bounded by what has come."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteError):
+            read(body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * 1024
+
+
+# ---- sizes ----
+
+#: Plain: type 1, public key 32, checksum 8. It leaves room for what other channels need.
+PLAIN_OVERHEAD = 1 + 32 + 8
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=by_name)
+def test_the_largest_message_fits_a_datagram(message: Message) -> None:
+    assert PLAIN_OVERHEAD + len(ID + encode(message)) <= DATAGRAM_SIZE_MAX
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=by_name)
+def test_the_specification_has_the_largest_size(message: Message) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    largest = max(len(encode(each)) for each in LARGEST if type(each) is type(message))
+    assert f"| `{by_name(message)}` | {largest:,} |" in text
+
+
+def test_the_sizes_by_hand() -> None:
+    """One byte for a small number or an array, 9 for a large one, 2 or 3 before bytes."""
+    sizes = {type(message): len(encode(message)) for message in LARGEST}
+    copy = 1 + 1 + 1 + (2 + 32) + 4 * 9 + 5 + (3 + VALUE_INLINE_MAX)
+    assert sizes[wire.Nodes] == 1 + 1 + 9 + 2 + (3 + 20 * 50) + 9
+    assert sizes[wire.Store] == 1 + 1 + 2 + copy + 9
+    assert sizes[wire.Found] == 1 + 1 + 9 + copy + 2 + 2
+    assert sizes[wire.Stored] == 1 + 1 + 9 + 1 + 9 + copy
+    assert sizes[wire.Block] == 1 + 1 + 9 + 5 + (3 + 1024)
+
+
+# ---- contact lists ----
+
+
+@given(st.lists(contacts(), max_size=22))
+def test_contacts_are_packed_and_unpacked(some: list[Contact]) -> None:
+    packed4, packed6 = pack_contacts(some)
+    in_order = sorted(some, key=lambda contact: is_ipv6(contact.address))
+    assert unpack_contacts_untrusted(packed4, packed6) == in_order
+
+
+@given(st.lists(contacts(reachable=False), max_size=22))
+def test_contacts_that_nobody_can_be_reached_at_are_left_out(some: list[Contact]) -> None:
+    unpacked = unpack_contacts_untrusted(*pack_contacts(some))
+    assert len(unpacked) == sum(is_reachable(contact.address) for contact in some)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_any_bytes_are_contacts_or_a_remote_error(packed4: bytes, packed6: bytes) -> None:
+    try:
+        unpacked = unpack_contacts_untrusted(packed4, packed6)
+    except RemoteError:
+        assert len(packed4) % 38 or len(packed6) % 50
+        return
+    assert all(is_reachable(contact.address) for contact in unpacked)
+
+
+@pytest.mark.parametrize(("size4", "size6"), [(37, 0), (39, 0), (1, 0), (0, 49), (0, 51), (38, 1)])
+def test_a_part_of_a_contact_is_refused(size4: int, size6: int) -> None:
+    with pytest.raises(RemoteError, match="contact lists"):
+        unpack_contacts_untrusted(bytes(size4), bytes(size6))
+
+
+def test_an_ipv4_mapped_contact_is_left_out() -> None:
+    """Else one peer had two addresses, and limits by subnet would count it twice."""
+    mapped = bytes(32) + b"\0" * 10 + b"\xff\xff" + b"\x01\x02\x03\x04" + b"\x0f\xa0"
+    assert unpack_contacts_untrusted(b"", mapped) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "versions"),
+    [(WANT_IPV4 | WANT_IPV6, [4, 6]), (WANT_IPV4, [4]), (WANT_IPV6, [6]), (0, []), (1, [])],
+)
+def test_the_asker_is_told_the_contacts_it_can_use(flags: int, versions: list[int]) -> None:
+    both = {
+        4: contact_at(KEY32, pack_address("192.0.2.1", 4000)),
+        6: contact_at(KEY32, pack_address("2600::1", 4000)),
+    }
+    assert wanted_contacts(both.values(), flags) == [both[version] for version in versions]
+
+
+# ---- copies ----
+
+
+@given(records(), st.integers(0, MILLISECONDS_MAX))
+def test_a_record_travels_whole_when_it_fits(record: Record, remaining_ms: int) -> None:
+    copy = copy_of(record, remaining_ms)
+    assert copy.remaining_ms == remaining_ms
+    assert record_of_untrusted(copy, value_size_max=MIB) == record
+
+
+@given(records(size_max=100), st.integers(0, 100))
+def test_whatever_has_room_the_record_arrives_or_its_head(record: Record, room: int) -> None:
+    """Also for values about as long as a hash, which must never be taken for one."""
+    copy = copy_of(record, 1, inline_max=room)
+    expected: Record | Head = record if len(record.value) <= max(room, 32) else record.head
+    assert record_of_untrusted(copy, value_size_max=MIB) == expected
+    assert len(copy.payload) <= max(room, 32)
+
+
+def test_a_long_value_is_left_behind() -> None:
+    value = bytes(VALUE_INLINE_MAX + 1)
+    record = Record(
+        kind=Kind.CONTENT,
+        key=content_key(value_hash(value)),
+        version=1,
+        written_at_ms=0,
+        ttl_ms=1,
+        value=value,
+    )
+    copy = copy_of(record, 1)
+    assert copy.payload == value_hash(value)
+    head = record_of_untrusted(copy, value_size_max=MIB)
+    assert isinstance(head, Head)
+    assert head.with_value(value) == record
+    with pytest.raises(RemoteError, match="851 bytes"):
+        record_of_untrusted(copy, value_size_max=850)
+
+
+@given(copies())
+def test_any_copy_is_a_record_or_a_remote_error(copy: Copy) -> None:
+    try:
+        record = record_of_untrusted(copy, value_size_max=MIB)
+    except RemoteError:
+        return
+    if isinstance(record, Record):
+        assert copy_of(record, copy.remaining_ms, inline_max=len(copy.payload)) == copy
+    else:
+        assert (record.value_hash, record.size) == (copy.payload, copy.size)
+
+
+@given(keys(), st.integers(0, 2000), st.just(32) | st.integers(0, 1200))
+@example(Key(7), 31, 32)
+@example(Key(7), 33, 32)
+def test_a_payload_is_the_value_or_its_hash(key: Key, size: int, payload: int) -> None:
+    """Anything else could be taken for a value by one reader and for a hash by another."""
+    copy = msgspec.structs.replace(
+        copy_of(PLAIN, 1), key=key_bytes(key), size=size, payload=bytes(payload)
+    )
+    if payload == size:
+        assert isinstance(record_of_untrusted(copy, value_size_max=MIB), Record)
+    elif payload == 32 < size:
+        assert isinstance(record_of_untrusted(copy, value_size_max=MIB), Head)
+    else:
+        with pytest.raises(RemoteError, match="payload"):
+            record_of_untrusted(copy, value_size_max=MIB)
+
+
+PLAIN = Record(kind=Kind.PLAIN, key=Key(7), version=1, written_at_ms=0, ttl_ms=1, value=b"v")
+
+
+def test_a_record_that_breaks_a_rule_is_refused_on_arrival() -> None:
+    for broken in (attrs.evolve(PLAIN, version=0), attrs.evolve(PLAIN, kind=Kind.CONTENT)):
+        with pytest.raises(RemoteError):
+            record_of_untrusted(copy_of(broken, 1), value_size_max=MIB)

@@ -1,0 +1,203 @@
+"""The files of vectors say what the code does, read in both directions.
+
+They are the protocol as other implementations see it: when one of these tests fails, either the
+code is wrong, or the protocol was changed, and then docs/protocol.md and CHANGELOG.md say so too.
+"""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dht.contacts import (
+    contact_at,
+    format_address,
+    pack_address,
+    parse_address,
+    parse_uri,
+    unpack_contact,
+)
+from dht.core.channel.plain import PlainChannel
+from dht.errors import RemoteError
+from dht.identity import Identity
+from dht.keyspace import Key, content_key, node_id, plain_key
+from dht.records import Head, Kind, hash_of_pieces, is_newer, piece_hashes, value_hash
+from dht.wire import messages as wire
+from dht.wire.codec import decode_untrusted, encode
+from tests.vectors.make import FOLDER, VECTORS, text_of, value_of_size
+
+Row = dict[str, Any]
+PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+SOMEWHERE = pack_address("192.0.2.1", 4000)
+
+
+def load(name: str) -> list[Row]:
+    rows: list[Row] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return rows
+
+
+def rows_of(name: str) -> pytest.MarkDecorator:
+    rows = load(name)
+    return pytest.mark.parametrize("row", rows, ids=[str(number) for number in range(len(rows))])
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_the_files_are_what_make_would_write(name: str) -> None:
+    assert (FOLDER / f"{name}.json").read_text(encoding="utf-8") == text_of(name)
+
+
+def test_there_is_no_file_that_nobody_makes() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(VECTORS)
+
+
+# ---- values ----
+
+
+@rows_of("keyspace")
+def test_keys(row: Row) -> None:
+    make = {"plain": plain_key, "content": content_key, "node": node_id}[row["kind"]]
+    data = bytes.fromhex(row["input"])
+    assert make(data) == Key.from_hex(row["key"])
+    assert make(data).hex() == row["key"]
+    if "text" in row:
+        assert plain_key(row["text"]) == make(data)
+
+
+@rows_of("contacts")
+def test_contacts(row: Row) -> None:
+    identity = Identity.from_private_bytes(bytes.fromhex(row["private_key"]))
+    assert identity.public_key.hex() == row["public_key"]
+    assert identity.id.hex() == row["id"]
+
+    contact = contact_at(identity.public_key, parse_address(row["address"]))
+    assert (contact.packed.hex(), contact.uri) == (row["packed"], row["uri"])
+
+    for read in (parse_uri(row["uri"]), unpack_contact(bytes.fromhex(row["packed"]))):
+        assert read == contact
+        assert read.id.hex() == row["id"]
+        assert format_address(read.address) == row["address"]
+
+
+@rows_of("values")
+def test_value_hashes(row: Row) -> None:
+    value = value_of_size(row["size"])
+    assert value_hash(value).hex() == row["value_hash"]
+    if row["piece_hashes"] is not None:
+        assert piece_hashes(value).hex() == row["piece_hashes"]
+        assert hash_of_pieces(bytes.fromhex(row["piece_hashes"])).hex() == row["value_hash"]
+
+
+def head_of(row: Row) -> Head:
+    return Head(
+        kind=Kind(row["kind"]),
+        key=Key.from_hex(row["key"]),
+        version=row["version"],
+        written_at_ms=row["written_at_ms"],
+        ttl_ms=row["ttl_ms"],
+        tombstone=row["tombstone"],
+        size=row["size"],
+        value_hash=bytes.fromhex(row["value_hash"]),
+    )
+
+
+@rows_of("records")
+def test_record_bodies(row: Row) -> None:
+    head = head_of(row)
+    assert head.body.hex() == row["body"]
+    assert head.order == (row["version"], row["tombstone"], bytes.fromhex(row["body_hash"]))
+    value = value_of_size(row["size"]) if row["value"] is None else bytes.fromhex(row["value"])
+    assert head.with_value(value).head == head
+
+
+def test_records_of_a_slot_stand_in_their_order() -> None:
+    heads = [head_of(row) for row in load("records")]
+    for older, newer in pairwise(heads):
+        if (older.kind, older.key) == (newer.kind, newer.key):
+            assert is_newer(newer, older)
+
+
+# ---- messages ----
+
+
+def struct_of(cls: Any, fields: Row) -> Any:
+    """The message of a row: hexadecimal text is bytes, an object a copy."""
+    values = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            values[name] = struct_of(wire.Copy, value)
+        else:
+            values[name] = bytes.fromhex(value) if isinstance(value, str) else value
+    return cls(**values)
+
+
+@rows_of("messages")
+def test_messages(row: Row) -> None:
+    message = struct_of(getattr(wire, row["type"]), row["fields"])
+    request_id, frame = bytes.fromhex(row["request_id"]), bytes.fromhex(row["frame"])
+    assert request_id + encode(message) == frame
+    assert decode_untrusted(frame) == (request_id, message)
+
+
+def test_every_message_has_a_vector() -> None:
+    types = {cls.__name__ for cls in wire.Message.__args__}
+    assert {row["type"] for row in load("messages")} == types
+
+
+@rows_of("spellings")
+def test_other_spellings_are_taken(row: Row) -> None:
+    frame, means = bytes.fromhex(row["frame"]), bytes.fromhex(row["means"])
+    assert decode_untrusted(frame) == decode_untrusted(means)
+    assert encode(decode_untrusted(frame)[1]) == means[8:]
+
+
+@rows_of("refused")
+def test_what_is_no_message_is_refused(row: Row) -> None:
+    with pytest.raises(RemoteError):
+        decode_untrusted(bytes.fromhex(row["frame"]))
+
+
+@rows_of("datagrams")
+def test_plain_datagrams(row: Row) -> None:
+    public_key, payload = bytes.fromhex(row["public_key"]), bytes.fromhex(row["payload"])
+    sender, receiver = PlainChannel(public_key), PlainChannel(bytes(32))
+    sender.ask(0.0, contact_at(bytes(32), SOMEWHERE), payload[:8], payload[8:])
+    assert sender.datagrams_to_send() == [(bytes.fromhex(row["datagram"]), SOMEWHERE)]
+
+    opened = receiver.receive(0.0, bytes.fromhex(row["datagram"]), SOMEWHERE)
+    assert opened is not None
+    assert (opened.public_key, opened.payload) == (public_key, payload)
+
+
+# ---- docs/protocol.md ----
+
+
+@pytest.mark.parametrize("cls", wire.Message.__args__, ids=lambda cls: cls.__name__)
+def test_the_specification_has_every_message(cls: type[wire.Message]) -> None:
+    fields = ", ".join(f"`{name}`" for name in cls.__struct_fields__)
+    assert f"| {cls.__struct_config__.tag} | `{cls.__name__}` | {fields} |" in PROTOCOL
+
+
+def test_the_specification_has_the_fields_of_a_copy_in_their_order() -> None:
+    section = PROTOCOL.partition("an array without a tag:")[2].partition("### 6.1")[0]
+    rows = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert tuple(rows) == wire.Copy.__struct_fields__
+
+
+@pytest.mark.parametrize("status", wire.Status, ids=lambda status: status.name)
+def test_the_specification_has_every_status(status: wire.Status) -> None:
+    assert f"| {int(status)} | `{status.name}` | " in PROTOCOL
+
+
+@pytest.mark.parametrize(
+    "name", ["CLIENT", "WANT_IPV4", "WANT_IPV6", "CONTACTS_TOO", "HANDOVER", "HASHES"]
+)
+def test_the_specification_has_every_flag(name: str) -> None:
+    assert f"| {getattr(wire, name)} | `{name}` | " in PROTOCOL
+
+
+def test_the_example_of_the_specification_is_a_datagram() -> None:
+    section = PROTOCOL.partition("### 6.3")[2].partition("### 6.4")[0]
+    lines = section.split("```")[1].splitlines()
+    assert "".join(line.split()[0] for line in lines if line) == load("datagrams")[0]["datagram"]
