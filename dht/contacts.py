@@ -144,6 +144,8 @@ class Contact:
     address: Address
     id: Key
     packed: bytes
+    #: The /24 or /48 by which its owner is known; None on local ranges, where it says nothing.
+    subnet: bytes | None = None
 
     @property
     def uri(self) -> str:
@@ -166,11 +168,13 @@ class Contact:
 def unpack_contact(packed: bytes) -> Contact:
     """The contact of 38 or 50 wire bytes. A memo: the same peers are named again and again."""
     public_key = packed[:PUBLIC_KEY_SIZE]
+    address = Address(packed[PUBLIC_KEY_SIZE:])
     return Contact(
         public_key=public_key,
-        address=Address(packed[PUBLIC_KEY_SIZE:]),
+        address=address,
         id=node_id(public_key),
         packed=packed,
+        subnet=None if is_local(address) else subnet_of(address),
     )
 
 

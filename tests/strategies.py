@@ -204,7 +204,13 @@ def requests() -> st.SearchStrategy[wire.Request]:
             kind=st.just(0) | _KINDS,
         ),
         st.builds(wire.Get, flags=_FLAGS, kind=_KINDS, key=_raw_keys(), count=_COUNTS),
-        st.builds(wire.Store, flags=_FLAGS, copy=copies(), if_version=st.none() | _VERSIONS),
+        st.builds(
+            wire.Store,
+            flags=_FLAGS,
+            copy=copies(),
+            if_version=st.none() | _VERSIONS,
+            count=_COUNTS,
+        ),
         st.builds(
             wire.Fetch,
             flags=_FLAGS,
@@ -229,6 +235,8 @@ def answers() -> st.SearchStrategy[wire.Answer]:
             status=st.sampled_from([int(status) for status in wire.Status]),
             version=_VERSIONS,
             copy=st.none() | copies(),
+            contacts4=_DATA,
+            contacts6=_DATA,
         ),
         st.builds(wire.Block, time_s=_SECONDS, offset=_SIZES, data=_DATA),
     )

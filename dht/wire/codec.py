@@ -71,6 +71,8 @@ def wanted_contacts(contacts: Iterable[Contact], flags: int) -> list[Contact]:
     both = WANT_IPV4 | WANT_IPV6
     if flags & both == both:
         return list(contacts)
+    if not flags & both:
+        return []
     wanted = {False: flags & WANT_IPV4, True: flags & WANT_IPV6}
     return [contact for contact in contacts if wanted[is_ipv6(contact.address)]]
 

@@ -110,11 +110,13 @@ class Get(_Message, frozen=True, tag=3):
 
 
 class Store(_Message, frozen=True, tag=4):
-    """Keep this record. ``if_version``: only while you hold that version (0: none)."""
+    """Keep this record. ``if_version``: only while you hold that version (0: none). And name the
+    ``count`` contacts nearest to its key."""
 
     flags: _Flags
     copy: Copy
     if_version: _Version | None
+    count: _Count
 
 
 class Fetch(_Message, frozen=True, tag=5):
@@ -159,6 +161,8 @@ class Stored(_Message, frozen=True, tag=19):
     status: _Status
     version: _Version
     copy: Copy | None
+    contacts4: _Packed
+    contacts6: _Packed
 
 
 class Block(_Message, frozen=True, tag=20):

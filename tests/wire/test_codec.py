@@ -63,7 +63,7 @@ LARGEST: list[Message] = [
     wire.Ping(flags=FLAGS_MAX),
     wire.Find(flags=FLAGS_MAX, target=KEY32, count=COUNT_MAX, kind=2),
     wire.Get(flags=FLAGS_MAX, kind=2, key=KEY32, count=COUNT_MAX),
-    wire.Store(flags=FLAGS_MAX, copy=COPY_MAX, if_version=VERSION_MAX),
+    wire.Store(flags=FLAGS_MAX, copy=COPY_MAX, if_version=VERSION_MAX, count=0),
     wire.Fetch(
         flags=FLAGS_MAX, kind=2, key=KEY32, value_hash=KEY32, offset=SIZE_MAX, length=SIZE_MAX
     ),
@@ -73,7 +73,14 @@ LARGEST: list[Message] = [
     ),
     wire.Nodes(time_s=SECONDS_MAX, contacts4=b"", contacts6=bytes(20 * 50), version=VERSION_MAX),
     wire.Found(time_s=SECONDS_MAX, copy=COPY_MAX, contacts4=b"", contacts6=b""),
-    wire.Stored(time_s=SECONDS_MAX, status=7, version=VERSION_MAX, copy=COPY_MAX),
+    wire.Stored(
+        time_s=SECONDS_MAX,
+        status=7,
+        version=VERSION_MAX,
+        copy=COPY_MAX,
+        contacts4=b"",
+        contacts6=b"",
+    ),
     wire.Block(time_s=SECONDS_MAX, offset=SIZE_MAX, data=bytes(1024)),
 ]
 CLASSES = [type(message) for message in LARGEST]
@@ -338,9 +345,9 @@ def test_the_sizes_by_hand() -> None:
     sizes = {type(message): len(encode(message)) for message in LARGEST}
     copy = 1 + 1 + 1 + (2 + 32) + 4 * 9 + 5 + (3 + VALUE_INLINE_MAX)
     assert sizes[wire.Nodes] == 1 + 1 + 9 + 2 + (3 + 20 * 50) + 9
-    assert sizes[wire.Store] == 1 + 1 + 2 + copy + 9
+    assert sizes[wire.Store] == 1 + 1 + 2 + copy + 9 + 1
     assert sizes[wire.Found] == 1 + 1 + 9 + copy + 2 + 2
-    assert sizes[wire.Stored] == 1 + 1 + 9 + 1 + 9 + copy
+    assert sizes[wire.Stored] == 1 + 1 + 9 + 1 + 9 + copy + 2 + 2
     assert sizes[wire.Block] == 1 + 1 + 9 + 5 + (3 + 1024)
 
 

@@ -1,0 +1,61 @@
+"""What a caller may ask of the engine: checked at its edge, before anything begins.
+
+Raises ``LocalError``, which shows the value, what was expected and what to do.
+"""
+
+from ..errors import LocalError, ValueTooLarge
+from ..records import VERSION_MAX, Kind, ttl_max_s
+
+DEFAULT_TTL_S = 24 * 3600.0
+#: A ttl shorter than a record's unit of time, a millisecond, would be none at all.
+TTL_MIN_S = 0.001
+#: More owners than this find no room in one lookup.
+REPLICAS_MAX = 64
+
+
+def check_replicas(replicas: object) -> None:
+    if isinstance(replicas, bool) or not isinstance(replicas, int):
+        raise LocalError(f"replicas is a number, got {replicas!r}")
+    if not 1 <= replicas <= REPLICAS_MAX:
+        raise LocalError(f"replicas is a number from 1 to {REPLICAS_MAX}, got {replicas!r}")
+
+
+def check_quorum(quorum: object, replicas: int, *, or_majority: bool = True) -> None:
+    """With ``or_majority``, None means a majority, which is always possible."""
+    if quorum is None and or_majority:
+        return
+    if isinstance(quorum, bool) or not isinstance(quorum, int) or not 1 <= quorum <= replicas:
+        raise LocalError(f"a quorum is a number from 1 to the {replicas} replicas, got {quorum!r}")
+
+
+def check_value(value: object, size_max: int) -> None:
+    if not isinstance(value, bytes):
+        raise LocalError(f"a value is bytes, got {value!r} ({type(value).__name__}); encode it")
+    if len(value) > size_max:
+        raise ValueTooLarge(
+            f"a value of {len(value)} bytes; Config.value_size_max allows {size_max}. Split it, "
+            "or allow more on every node"
+        )
+
+
+def check_version(if_version: int | None) -> None:
+    if if_version is None:
+        return
+    wrong = isinstance(if_version, bool) or not isinstance(if_version, int)
+    if wrong or not 0 <= if_version <= VERSION_MAX:
+        raise LocalError(f"if_version is a version or 0 for 'must not exist', got {if_version!r}")
+
+
+def checked_ttl_ms(ttl_s: float | None, kind: Kind, *, tombstone: bool) -> int:
+    """The ttl in milliseconds. Raises ``LocalError`` for one that a holder would refuse."""
+    longest = ttl_max_s(kind, tombstone=tombstone)
+    if ttl_s is None:
+        ttl_s = longest if tombstone else DEFAULT_TTL_S
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float):
+        raise LocalError(f"a ttl is a number of seconds, got {ttl_s!r}")
+    if not TTL_MIN_S <= ttl_s <= longest:  # also false for NaN
+        raise LocalError(
+            f"the ttl of a {kind.name.lower()} record is more than 0 and at most {longest:g} "
+            f"seconds, got {ttl_s!r}"
+        )
+    return int(ttl_s * 1000)

@@ -1,0 +1,71 @@
+"""What the application can hear from the engine. Frozen values."""
+
+from typing import NewType, final
+
+import attrs
+
+from ..contacts import Contact
+from ..errors import DHTError
+from ..keyspace import Key
+from ..records import Kind
+from .outcomes import Outcome
+
+OperationId = NewType("OperationId", int)
+
+
+@final
+@attrs.frozen
+class OperationFinished:
+    """A ``start_*`` ended, exactly once: with an outcome or with an error, never with both."""
+
+    operation_id: OperationId
+    outcome: Outcome | None = None
+    error: DHTError | None = None
+
+
+@final
+@attrs.frozen
+class Joined:
+    """The node is part of a network; again after every outage of its own link."""
+
+    contacts: int
+
+
+@final
+@attrs.frozen
+class JoinFailed:
+    """An attempt to join got no answer. The next one starts by itself after ``retry_in_s``."""
+
+    tried: tuple[Contact, ...]
+    retry_in_s: float
+
+
+@final
+@attrs.frozen
+class Alone:
+    """Nobody answers any more: our own link is down, or everybody is gone. The table is kept."""
+
+
+@final
+@attrs.frozen
+class PeerAdded:
+    contact: Contact
+
+
+@final
+@attrs.frozen
+class PeerRemoved:
+    contact: Contact
+
+
+@final
+@attrs.frozen
+class RecordStored:
+    """This node has taken a version of a record into its store."""
+
+    kind: Kind
+    key: Key
+    version: int
+
+
+Event = OperationFinished | Joined | JoinFailed | Alone | PeerAdded | PeerRemoved | RecordStored

@@ -1,0 +1,409 @@
+"""ONE iterative lookup: whom to ask next, until the nearest that are alive have answered.
+
+Everything that decides the course of a lookup lives in this file; it sends nothing and measures
+nothing. Candidates are ordered by their distance to the target; three rules choose among them:
+
+* **How many at once.** ``opening`` requests, one more for each that failed or is later than that
+  peer's own 75th percentile, and never more than ``alpha()``. One that is slower than its own
+  expected round trip holds no slot any more, and is still listened to.
+* **Whom.** The nearest that was not asked yet, within the ``want`` nearest that are not slow.
+  While three that the same peer told us of are unanswered, others go first: who answers with
+  invented contacts nearer than everybody delays a lookup, and does not capture it.
+* **When it ends.** When the ``want`` nearest that did not fail have all answered. A slow one
+  matters to the end only if it is among them.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final, Protocol, final
+
+import attrs
+
+from ..contacts import Contact
+from ..keyspace import Key
+from .machine import FINISHED, Ask, Finished, Wait
+from .outcomes import Step, StepResult, Trace
+
+# Threat, all four: liars who name ever nearer invented contacts lead a lookup on for ever.
+
+#: Contacts taken of one answer; 29 fit a datagram.
+NAMED_MAX: Final = 32
+#: Candidates remembered; the farthest are dropped.
+CANDIDATES_MAX: Final = 512
+#: Contacts asked by one lookup; an honest one in a network of a million asks about 30.
+ASKED_MAX: Final = 256
+#: Unanswered at once of those that one peer told us of, while there are others.
+UNANSWERED_PER_TELLER_MAX: Final = 3
+#: Other addresses remembered of one contact, for when the first one named is wrong.
+ADDRESSES_MAX: Final = 3
+
+# Looked up once: the hot path compares with them at every step.
+_PENDING: Final = StepResult.PENDING
+_ANSWERED: Final = StepResult.ANSWERED
+_SILENT: Final = StepResult.SILENT
+_REFUSED: Final = StepResult.REFUSED
+
+
+class Patience(Protocol):
+    """How long peers take to answer, in seconds after a request."""
+
+    def join_after(self, contact: Contact) -> float:
+        """When a request to another peer may join the one to this contact."""
+
+    def free_after(self, contact: Contact) -> float:
+        """When this contact counts as slow, and no longer holds a slot."""
+
+
+@attrs.define(eq=False, repr=False)
+class _Asked:
+    """A contact that was asked, and what came of it."""
+
+    contact: Contact
+    teller: "_Asked | None"
+    depth: int
+    asked_at: float
+    join_at: float
+    free_at: float
+    result: StepResult = _PENDING
+    rtt: float | None = None
+    named: int = 0
+
+
+@final
+@attrs.define(eq=False, init=False, repr=False)
+class Lookup:
+    """Find the ``want`` live contacts nearest to ``target``. A ``Machine``.
+
+    ``seeds`` are what our own table knows (the caller leaves itself out); ``body`` is the request.
+    No contact is asked twice at the same address.
+    """
+
+    target: int
+    #: How many of the nearest have to answer.
+    want: int
+    #: Requests in flight at the start; its owner may raise it when the start led nowhere.
+    opening: int
+    #: Contacts named that had been named before.
+    duplicates: int
+    #: Requests sent, retries included.
+    messages: int
+    _own_id: int
+    _body: bytes
+    _alpha: Callable[[], int]
+    _patience: Patience
+    _started_at: float
+    # All keyed by the distance to the target.
+    _contacts: dict[int, Contact]  # everybody ever named
+    _order: list[int]  # sorted: the candidates that have not failed
+    _tellers: dict[int, _Asked]  # who named it first; our own table's are absent
+    _asked: dict[int, _Asked]
+    _in_flight: dict[int, _Asked]
+    _elsewhere: dict[int, list[Contact]]  # the same node at other addresses
+    _steps: list[_Asked]  # in the order of asking
+    _failures: int
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        target: int,
+        own_id: int,
+        seeds: Iterable[Contact],
+        want: int,
+        body: bytes,
+        opening: int,
+        alpha: Callable[[], int],
+        patience: Patience,
+    ) -> None:
+        self.target = target
+        self.want = want
+        self.opening = opening
+        self.duplicates = 0
+        self.messages = 0
+        self._own_id = own_id
+        self._body = body
+        self._alpha = alpha
+        self._patience = patience
+        self._started_at = now
+        self._contacts = contacts = {seed.id ^ target: seed for seed in seeds}
+        contacts.pop(own_id ^ target, None)
+        self._order = sorted(contacts)  # they come sorted from the table: one pass
+        self._tellers = {}
+        self._asked = {}
+        self._in_flight = {}
+        self._elsewhere = {}
+        self._steps = []
+        self._failures = 0
+
+    # ---- the machine ----
+
+    def next(self, now: float) -> Ask | Wait | Finished:
+        """Say what is to be done at ``now``; see ``Machine``."""
+        asked = self._asked
+        for place in self._order[: self.want]:
+            step = asked.get(place)
+            if step is None or step.result is not _ANSWERED:
+                break
+        else:
+            return FINISHED
+        holding = late = 0
+        for step in self._in_flight.values():
+            if now < step.free_at:
+                holding += 1
+                late += now >= step.join_at
+            else:
+                late += 1
+        width = self.opening + late + self._failures
+        limit = self._alpha()
+        if holding < width and holding < limit:
+            chosen = self._choose(now)
+            if chosen is not None:
+                return self._ask(now, chosen)
+        if not self._in_flight:
+            return FINISHED
+        return Wait(self._wake_at(now, may_join=width < limit))
+
+    def on_reply(self, now: float, contact: Contact, closer: Iterable[Contact]) -> None:
+        """``contact`` answered, perhaps late, and named ``closer``."""
+        place = contact.id ^ self.target
+        step = self._asked.get(place)
+        if step is None:
+            return
+        if step.contact is not contact and step.contact.packed != contact.packed:
+            step = self._asked_before(contact)
+            if step is None:
+                return
+        if step.result is not _PENDING and step.result is not _SILENT:
+            return
+        if self._in_flight.pop(place, None) is None and not self._is_candidate(place):
+            insort(self._order, place)
+        self._contacts[place] = contact
+        self._asked[place] = step
+        step.result = _ANSWERED
+        step.rtt = now - step.asked_at
+        if closer:
+            self._take(step, closer)
+
+    def on_failure(self, now: float, contact: Contact) -> None:
+        """``contact`` was given up; or it answered and then refused what it was found for. Either
+        way the next nearest takes its place.
+        """
+        place = contact.id ^ self.target
+        step = self._asked.get(place)
+        if step is None or step.contact.packed != contact.packed:
+            return
+        if step.result is _ANSWERED:
+            step.result = _REFUSED
+            self._drop(place)
+        elif step.result is _PENDING:
+            step.result = _SILENT
+            del self._in_flight[place]
+            self._failures += 1
+            addresses = self._elsewhere.get(place)
+            if addresses:
+                # It stays a candidate: ``_choose`` reads "silent" there as "not asked there yet".
+                self._contacts[place] = addresses.pop(0)
+            else:
+                self._drop(place)
+
+    def on_retry(self, contact: Contact) -> None:
+        """The request to ``contact`` was sent again."""
+        self.messages += 1
+
+    def result(self) -> list[Contact]:
+        """The ``want`` nearest that have answered, nearest first."""
+        return list(islice(self._answered(), self.want))
+
+    # ---- what its owner may want to know, and to change ----
+
+    def known(self) -> list[Contact]:
+        """All candidates that have not failed, asked or not, nearest first."""
+        return [self._contacts[place] for place in self._order]
+
+    def widen(self, want: int) -> None:
+        """Go on until ``want`` have answered, at full width: the nearest ones were of no use."""
+        self.want = max(self.want, want)
+        self.opening = max(self.opening, self._alpha())
+
+    def answered(self, node_id: int) -> bool:
+        """Has this node answered (and not refused since)?"""
+        step = self._asked.get(node_id ^ self.target)
+        return step is not None and step.result is _ANSWERED
+
+    def knows(self, node_id: int) -> bool:
+        """Has anybody named this node, or was it a seed?"""
+        return (node_id ^ self.target) in self._contacts
+
+    def depth_of(self, contact: Contact) -> int:
+        """How many tellers lie between our own table (0) and this contact."""
+        place = contact.id ^ self.target
+        step = self._asked.get(place)
+        if step is not None:
+            return step.depth
+        teller = self._tellers.get(place)
+        return 0 if teller is None else teller.depth + 1
+
+    def why_stopped(self) -> str:
+        """Why ``next`` says ``Finished``, as a short sentence."""
+        if len(self._steps) >= ASKED_MAX:
+            return f"asked {ASKED_MAX} contacts, the most for one search"
+        answered = len(self.result())
+        if answered >= self.want:
+            return f"the {answered} closest have answered"
+        return f"nobody is left to ask, {answered} have answered"
+
+    def trace(self, now: float, stopped: str, *, holders: Iterable[Contact] = ()) -> Trace:
+        """The way so far. ``holders`` answered with the record; the first of them is what the hops
+        are counted to, else the nearest of the result.
+        """
+        held = {holder.id: holder for holder in holders}
+        nearest = next(iter(held.values()), None) or next(self._answered(), None)
+        target = self.target
+        return Trace(
+            target=target if isinstance(target, Key) else Key(target),
+            hops=0 if nearest is None else self.depth_of(nearest),
+            messages=self.messages,
+            nodes=len(self._asked),
+            duplicates=self.duplicates,
+            elapsed=now - self._started_at,
+            steps=tuple([self._step(each, holds=each.contact.id in held) for each in self._steps]),
+            stopped=stopped,
+        )
+
+    # ---- how it decides ----
+
+    def _choose(self, now: float) -> int | None:
+        """The place of the contact to ask now, if any."""
+        if len(self._steps) >= ASKED_MAX:
+            return None
+        asked, tellers = self._asked, self._tellers
+        crowded = self._crowded() if len(self._in_flight) >= UNANSWERED_PER_TELLER_MAX else ()
+        deferred = None
+        room = self.want
+        for place in self._order:
+            step = asked.get(place)
+            if step is None or step.result is _SILENT:
+                if not crowded or tellers.get(place) not in crowded:
+                    return place
+                if deferred is None:
+                    deferred = place
+                continue
+            if step.result is _PENDING and now >= step.free_at:
+                continue
+            room -= 1
+            if room == 0:
+                break
+        return deferred
+
+    def _crowded(self) -> list[_Asked]:
+        """The tellers whose contacts leave us waiting. Our own table never counts as one."""
+        tellers = [step.teller for step in self._in_flight.values() if step.teller is not None]
+        return [each for each in tellers if tellers.count(each) >= UNANSWERED_PER_TELLER_MAX]
+
+    def _ask(self, now: float, place: int) -> Ask:
+        contact = self._contacts[place]
+        teller = self._tellers.get(place)
+        patience = self._patience
+        step = _Asked(
+            contact,
+            teller,
+            0 if teller is None else teller.depth + 1,
+            now,
+            now + patience.join_after(contact),
+            now + patience.free_after(contact),
+        )
+        self._asked[place] = self._in_flight[place] = step
+        self._steps.append(step)
+        self.messages += 1
+        return Ask(contact, self._body)
+
+    def _wake_at(self, now: float, *, may_join: bool) -> float | None:
+        """When one in flight gets late or slow, so that another may be asked; None: never."""
+        if len(self._steps) >= ASKED_MAX or not self._has_unasked():
+            return None
+        wake_at: float | None = None
+        for step in self._in_flight.values():
+            at = step.join_at if may_join and now < step.join_at else step.free_at
+            if now < at and (wake_at is None or at < wake_at):
+                wake_at = at
+        return wake_at
+
+    def _has_unasked(self) -> bool:
+        asked = self._asked
+        for place in self._order:
+            step = asked.get(place)
+            if step is None or step.result is _SILENT:
+                return True
+        return False
+
+    # ---- the candidates ----
+
+    def _take(self, step: _Asked, closer: Iterable[Contact]) -> None:
+        contacts, tellers, order = self._contacts, self._tellers, self._order
+        target, own_id = self.target, self._own_id
+        for contact in islice(closer, NAMED_MAX):
+            node_id = contact.id
+            if node_id == own_id:
+                continue
+            place = node_id ^ target
+            known = contacts.get(place)
+            if known is None:
+                contacts[place] = contact
+                tellers[place] = step
+                insort(order, place)
+                step.named += 1
+            else:
+                self.duplicates += 1
+                if known is not contact and known.packed != contact.packed:
+                    self._name_elsewhere(place, contact)
+        if len(order) > CANDIDATES_MAX:
+            del order[CANDIDATES_MAX:]
+
+    def _name_elsewhere(self, place: int, contact: Contact) -> None:
+        """A known node at another address. Threat: liars who name honest nodes at wrong ones."""
+        addresses = self._elsewhere.setdefault(place, [])
+        step = self._asked.get(place)
+        if len(addresses) >= ADDRESSES_MAX or contact in addresses or self._asked_before(contact):
+            return
+        if step is not None and step.result is _SILENT and not self._is_candidate(place):
+            self._contacts[place] = contact
+            insort(self._order, place)
+        elif step is None or step.result is _PENDING or step.result is _SILENT:
+            addresses.append(contact)
+
+    def _asked_before(self, contact: Contact) -> _Asked | None:
+        """The question to exactly this contact, at this address."""
+        for step in self._steps:
+            if step.contact.packed == contact.packed:
+                return step
+        return None
+
+    def _is_candidate(self, place: int) -> bool:
+        order = self._order
+        at = bisect_left(order, place)
+        return at < len(order) and order[at] == place
+
+    def _drop(self, place: int) -> None:
+        order = self._order
+        at = bisect_left(order, place)
+        if at < len(order) and order[at] == place:
+            del order[at]
+
+    def _answered(self) -> Iterator[Contact]:
+        asked = self._asked
+        for place in self._order:
+            step = asked.get(place)
+            if step is not None and step.result is _ANSWERED:
+                yield self._contacts[place]
+
+    def _step(self, asked: _Asked, *, holds: bool) -> Step:
+        return Step(
+            contact=asked.contact,
+            told_by=None if asked.teller is None else asked.teller.contact,
+            depth=asked.depth,
+            asked_at=asked.asked_at - self._started_at,
+            rtt=asked.rtt,
+            result=StepResult.RECORD if holds else asked.result,
+            named=asked.named,
+        )

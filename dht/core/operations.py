@@ -1,0 +1,126 @@
+"""What operations have in common, and the simplest of them: a lookup.
+
+Each operation is a machine (``next``, ``on_reply``, ``on_failure``, ``on_retry``) that owns a
+search and ends in an outcome or an error. ``settled`` turns true, once, when the application can be
+told. ``get`` and ``put`` are the others.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol, final
+
+import attrs
+
+from ..contacts import Contact
+from ..errors import DHTError, NoPeers
+from ..keyspace import Key
+from ..records import Kind, Record
+from ..wire.messages import Message, Status
+from .machine import FINISHED, Ask, Finished, Wait
+from .outcomes import LookupOutcome, Outcome, Trace
+
+#: Contacts that a batch of operations remembers for each other; guess: 16 in flight x 8 owners x 2.
+SHARED_MAX = 256
+
+
+class Search(Protocol):
+    """The face of a lookup; two implementations: ``Lookup`` and ``DisjointLookup``."""
+
+    def next(self, now: float) -> Ask | Wait | Finished: ...
+    def on_reply(self, now: float, contact: Contact, closer: Iterable[Contact]) -> None: ...
+    def on_failure(self, now: float, contact: Contact) -> None: ...
+    def on_retry(self, contact: Contact) -> None: ...
+    def result(self) -> list[Contact]: ...
+    def known(self) -> list[Contact]: ...
+    def widen(self, want: int) -> None: ...
+    def trace(self, now: float, stopped: str, *, holders: Iterable[Contact] = ()) -> Trace: ...
+
+
+class Local(Protocol):
+    """This node as an owner among the others; the engine is the one implementation beside tests."""
+
+    @property
+    def contact(self) -> Contact:
+        """How others reach this node."""
+
+    @property
+    def serves(self) -> bool:
+        """Does it keep records for others? A client does not."""
+
+    def held(self, now: float, kind: Kind, key: Key) -> tuple[Record, int] | None:
+        """A record of our own store and the milliseconds that it has left."""
+
+    def keep(
+        self, now: float, record: Record, *, remaining_ms: int, if_version: int | None
+    ) -> tuple[Status, Record | None]:
+        """Our own store's answer to a record."""
+
+    def wall_ms(self, now: float, *, median: bool = False) -> int:
+        """Our wall clock; or, with ``median``, the one that our peers agree on."""
+
+    def tried(self) -> str:
+        """Whom we have tried to reach, for the error that says that nobody answered."""
+
+
+@final
+@attrs.define(eq=False)
+class Shared:
+    """What the operations of one batch learn for each other: who answered lately."""
+
+    _contacts: dict[int, Contact] = attrs.field(factory=dict, init=False)
+
+    def learn(self, contact: Contact) -> None:
+        self._contacts[contact.id] = contact
+        if len(self._contacts) > SHARED_MAX:
+            del self._contacts[next(iter(self._contacts))]
+
+    def nearest(self, target: int, count: int) -> list[Contact]:
+        ids = sorted(self._contacts, key=target.__xor__)[:count]
+        return [self._contacts[contact_id] for contact_id in ids]
+
+
+@attrs.define(eq=False)
+class LookupOperation:
+    """Finds the live contacts nearest to a target."""
+
+    target: Key
+    search: Search
+    local: Local
+    count: int
+    outcome: Outcome | None = attrs.field(default=None, init=False)
+    error: DHTError | None = attrs.field(default=None, init=False)
+    settled: bool = attrs.field(default=False, init=False)
+    _answered: bool = attrs.field(default=False, init=False)
+
+    def next(self, now: float) -> Ask | Wait | Finished:
+        step = self.search.next(now)
+        if step is FINISHED and not self.settled:
+            self._settle(now)
+        return step
+
+    def on_reply(
+        self, now: float, contact: Contact, message: Message, closer: list[Contact]
+    ) -> None:
+        self._answered = True
+        self.search.on_reply(now, contact, closer)
+
+    def on_failure(self, now: float, contact: Contact) -> None:
+        self.search.on_failure(now, contact)
+
+    def on_retry(self, contact: Contact) -> None:
+        self.search.on_retry(contact)
+
+    def _settle(self, now: float) -> None:
+        self.settled = True
+        trace = self.search.trace(now, f"the {self.count} nearest have answered")
+        if trace.nodes and not self._answered:
+            self.error = NoPeers(f"nobody answered the lookup; tried {self.local.tried()}")
+            return
+        closest = with_self(self.search.result(), self.local, self.target)[: self.count]
+        self.outcome = LookupOutcome(target=self.target, closest=tuple(closest), trace=trace)
+
+
+def with_self(contacts: list[Contact], local: Local, target: int) -> list[Contact]:
+    """The contacts and, unless this node is a client, this node: nearest first."""
+    if not local.serves:
+        return contacts
+    return sorted([*contacts, local.contact], key=lambda contact: contact.id ^ target)

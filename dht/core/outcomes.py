@@ -1,0 +1,186 @@
+"""What became of what the application asked for: frozen values with a readable ``str``.
+
+A search has one ``Trace``, whatever kind of search it was, so that one table can compare them.
+"""
+
+from enum import StrEnum
+from typing import final
+
+import attrs
+
+from ..contacts import Contact, format_address
+from ..keyspace import Key, common_prefix_length
+from ..records import Record
+
+
+class StepResult(StrEnum):
+    """What came of asking one contact."""
+
+    ANSWERED = "answered"
+    RECORD = "record"
+    SILENT = "silent"
+    REFUSED = "refused"
+    PENDING = "pending"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Step:
+    """One contact that was asked. Times are in seconds; ``asked_at`` since the search began."""
+
+    contact: Contact
+    #: Who named the contact first; None for our own routing table.
+    told_by: Contact | None
+    #: How many tellers lie between our table (0) and this contact.
+    depth: int
+    asked_at: float
+    #: Between the question and the answer; None when there was none.
+    rtt: float | None
+    result: StepResult
+    #: How many contacts the answer named that nobody had named before.
+    named: int = 0
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Trace:
+    """The way a search took."""
+
+    target: Key
+    #: The depth at which the nearest node of the result (or the record) was first named.
+    hops: int
+    #: Requests sent for it, retries included.
+    messages: int
+    #: Different nodes that were asked.
+    nodes: int
+    #: Contacts that were named again after somebody had named them already.
+    duplicates: int
+    #: Seconds from start to end.
+    elapsed: float
+    steps: tuple[Step, ...] = attrs.field(repr=False)
+    #: Why the search ended, as a short sentence.
+    stopped: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.hops} hops, {self.messages} messages to {self.nodes} nodes, "
+            f"{self.elapsed * 1000:.1f} ms: {self.stopped}"
+        )
+
+    def tree(self) -> str:
+        """Who told us of whom, as text: shared prefix bits with the target, round-trip times."""
+        told: dict[Contact | None, list[Step]] = {}
+        for step in self.steps:
+            told.setdefault(step.told_by, []).append(step)
+        lines = [f"{self.target!r}: {self}"]
+        self._draw(lines, told.pop(None, []), told, "")
+        while told:  # by somebody who was never asked: a hole in the story, but no step is lost
+            self._draw(lines, told.pop(next(iter(told))), told, "")
+        return "\n".join(lines)
+
+    def _line(self, step: Step) -> str:
+        shared = common_prefix_length(step.contact.id, self.target)
+        rtt = "-" if step.rtt is None else f"{step.rtt * 1000:.1f} ms"
+        return (
+            f"{step.contact.id.hex()[:8]} at {format_address(step.contact.address)} · "
+            f"{shared} bits shared · {step.result} · {rtt} · named {step.named} new"
+        )
+
+    def _draw(
+        self,
+        lines: list[str],
+        steps: list[Step],
+        told: dict[Contact | None, list[Step]],
+        indent: str,
+    ) -> None:
+        """Appends the steps, below each the steps to those whom it told us of. Takes them out."""
+        for number, step in enumerate(steps, 1):
+            last = number == len(steps)
+            lines.append(f"{indent}{'└─' if last else '├─'} {self._line(step)}")
+            below = told.pop(step.contact, [])
+            self._draw(lines, below, told, indent + ("   " if last else "│  "))
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """An owner that would not store, and why (the names of ``wire.messages.Status``)."""
+
+    contact: Contact
+    reason: str
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PutOutcome:
+    """What became of a put or a delete: who stored, refused, stayed silent, is still expected."""
+
+    key: Key
+    version: int
+    stored: tuple[Contact, ...]
+    refused: tuple[Refusal, ...]
+    silent: tuple[Contact, ...]
+    pending: tuple[Contact, ...]
+    #: How many owners had to store for the put to count.
+    quorum: int
+    trace: Trace
+
+    def __str__(self) -> str:
+        parts = [f"{self.key!r} version {self.version}: stored by {len(self.stored)}"]
+        if self.refused:
+            reasons = sorted({refusal.reason for refusal in self.refused})
+            parts.append(f"refused by {len(self.refused)} ({', '.join(reasons)})")
+        if self.silent:
+            parts.append(f"{len(self.silent)} silent")
+        if self.pending:
+            parts.append(f"{len(self.pending)} pending")
+        return ", ".join(parts) + f" (quorum {self.quorum}; {self.trace})"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class GetOutcome:
+    """What became of a get. ``record`` is None when nobody has it, or when it was deleted."""
+
+    key: Key
+    record: Record | None
+    #: The tombstone, when the newest version says "deleted".
+    deleted: Record | None = None
+    #: Who holds exactly the newest version that was seen.
+    agreed: tuple[Contact, ...]
+    #: Who holds an older version; they are being repaired.
+    stale: tuple[Contact, ...]
+    #: Who answered that they hold nothing.
+    empty: tuple[Contact, ...]
+    trace: Trace
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's value, or None."""
+        return None if self.record is None else self.record.value
+
+    def __str__(self) -> str:
+        if self.record is not None:
+            what = f"version {self.record.version}, {len(self.record.value)} bytes"
+        else:
+            what = "not found" if self.deleted is None else "deleted"
+        return (
+            f"{self.key!r}: {what}; {len(self.agreed)} agreed, {len(self.stale)} stale, "
+            f"{len(self.empty)} empty ({self.trace})"
+        )
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LookupOutcome:
+    """The live contacts nearest to the target, nearest first, and the way there."""
+
+    target: Key
+    closest: tuple[Contact, ...]
+    trace: Trace
+
+    def __str__(self) -> str:
+        return f"{self.target!r}: {len(self.closest)} contacts ({self.trace})"
+
+
+Outcome = PutOutcome | GetOutcome | LookupOutcome

@@ -1,0 +1,96 @@
+"""The operations under way: each ends in exactly one ``OperationFinished``."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import attrs
+
+from ..contacts import Contact
+from ..errors import LocalError, NoPeers
+from ..records import Record
+from .events import Event, OperationFinished, OperationId
+from .get import Get
+from .home import Home
+from .large_values import Offers
+from .maintenance import spread
+from .tasks import Task, Tasks
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Running:
+    """Begins operations, tells of their ends, and does what a get found to be repaired."""
+
+    tasks: Tasks
+    offers: Offers
+    home: Home
+    flags: int
+    #: Memory: what an application may have under way at once.
+    operations_max: int
+    emit: Callable[[Event], None]
+    started: int = attrs.field(default=0, init=False)
+    _tasks_by_id: dict[OperationId, Task] = attrs.field(factory=dict, init=False)
+    _ids: dict[Task, OperationId] = attrs.field(factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def begin(self, now: float, machine: Any, *, joined: bool, offered: bytes = b"") -> OperationId:
+        """Starts an operation. Raises ``LocalError`` when too many are under way.
+
+        ``offered``: the value that owners may fetch from us while it runs.
+        """
+        if len(self._ids) >= self.operations_max:
+            raise LocalError(
+                f"{len(self._ids)} operations are under way, the most that "
+                "Config.operations_max allows; wait for some of them to end"
+            )
+        self.started += 1
+        operation_id = OperationId(self.started)
+        if not joined:
+            error = NoPeers(f"not part of a network yet; tried {self.home.tried()}")
+            self.emit(OperationFinished(operation_id, error=error))
+            return operation_id
+        task = Task(machine, self._stepped)
+        self._tasks_by_id[operation_id] = task
+        self._ids[task] = operation_id
+        self.offers.make(task, offered)
+        self.tasks.drive(now, task)
+        return operation_id
+
+    def cancel(self, operation_id: OperationId) -> None:
+        """Ends an operation with neither outcome nor error; one that has ended is left alone."""
+        task = self._tasks_by_id.pop(operation_id, None)
+        if task is not None:
+            del self._ids[task]
+            self.emit(OperationFinished(operation_id))
+            self.tasks.stop(task)
+            self.offers.withdraw(task)
+
+    def _stepped(self, now: float, task: Task) -> None:
+        machine = task.machine
+        if machine.settled:
+            operation_id = self._ids.pop(task, None)
+            if operation_id is not None:
+                del self._tasks_by_id[operation_id]
+                self.emit(OperationFinished(operation_id, machine.outcome, machine.error))
+                if type(machine) is Get and machine.repairs is not None:
+                    self._repair(now, *machine.repairs)
+        if task.done:
+            self.offers.withdraw(task)
+
+    def _repair(
+        self, now: float, contacts: list[Contact], record: Record, remaining_ms: int
+    ) -> None:
+        """Read repair: the newest version goes to the owners that lack it."""
+        own_id = self.home.contact.id
+        others = [contact for contact in contacts if contact.id != own_id]
+        if len(others) < len(contacts):
+            self.home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
+        task = Task(spread(others, record, remaining_ms, self.flags), self._spread_stepped)
+        self.offers.make(task, record.value)
+        self.tasks.drive(now, task)
+
+    def _spread_stepped(self, now: float, task: Task) -> None:
+        if task.done:
+            self.offers.withdraw(task)

@@ -1,0 +1,192 @@
+"""Driving machines that ask others: what a machine asks is sent, what comes back is given to it.
+
+``Tasks`` owns the requests in flight and decides nothing: which answer belongs to which machine is
+decided by ``Requests``, what to ask next by the machine.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any, Protocol, final
+
+import attrs
+
+from ..contacts import Address, Contact, is_local
+from ..errors import RemoteError
+from ..wire.codec import unpack_contacts_untrusted
+from ..wire.messages import Answer, Block, Found, Message, Nodes, Pong, Status, Stored
+from .channel.face import Channel, Opened
+from .machine import FINISHED, Ask, Finished, Wait
+from .requests import Request, Requests
+from .timers import Timers
+
+#: A machine that says "wake me now" again and again is woken at this pace instead: no busy loop.
+PAUSE_MIN_S = 0.001
+
+#: What answers what, by the tag of the request: the second byte of its body.
+_ANSWERS_OF: dict[int, tuple[type, ...]] = {
+    1: (Pong,),
+    2: (Nodes,),
+    3: (Nodes, Found),
+    4: (Stored,),
+    5: (Block,),
+}
+
+
+class Asker(Protocol):
+    """The face of every machine that asks others."""
+
+    def next(self, now: float) -> Ask | Wait | Finished: ...
+    def on_reply(
+        self, now: float, contact: Contact, message: Message, closer: list[Contact]
+    ) -> None: ...
+    def on_failure(self, now: float, contact: Contact) -> None: ...
+    def on_retry(self, contact: Contact) -> None: ...
+
+
+@final
+@attrs.define(eq=False)
+class Task:
+    """A machine under way."""
+
+    machine: Any
+    #: Called after every step that the machine took, the last one included.
+    stepped: Callable[[float, "Task"], None]
+    done: bool = False
+    wake_at: float = inf
+
+
+@attrs.define(eq=False)
+class Tasks:
+    """All machines under way, and their requests."""
+
+    requests: Requests
+    channel: Channel
+    timers: Timers
+    own_id: int
+    #: A contact answered a request of ours; called with it, at the address it answered from.
+    on_alive: Callable[[float, Contact, Answer], None]
+    #: A contact was silent through all tries: called with the request.
+    on_silent: Callable[[float, Request], None]
+    sent: int = attrs.field(default=0, init=False)
+    retried: int = attrs.field(default=0, init=False)
+    unmatched: int = attrs.field(default=0, init=False)
+    violations: int = attrs.field(default=0, init=False)
+    #: Stores whose owner pulls the value from us now, by its public key: progress keeps them alive.
+    _pulled: dict[bytes, list[Request]] = attrs.field(factory=dict, init=False)
+
+    def spawn(self, now: float, machine: Asker, stepped: Callable[[float, Task], None]) -> Task:
+        """Starts a machine; ``stepped`` hears of every step it takes."""
+        task = Task(machine, stepped)
+        self.drive(now, task)
+        return task
+
+    def drive(self, now: float, task: Task) -> None:
+        """Lets the machine ask until it waits or has finished."""
+        next_step = task.machine.next
+        while not task.done:
+            step = next_step(now)
+            if type(step) is Ask:
+                contact = step.contact
+                request_id = self.requests.start(now, contact, task, step.body)
+                self.channel.ask(now, contact, request_id, step.body)
+                self.sent += 1
+            elif step is FINISHED:
+                task.done = True
+            else:
+                self._wake_later(now, task, step.until)
+                break
+        task.stepped(now, task)
+
+    def stop(self, task: Task) -> None:
+        """The machine is not asked again; answers that still come teach round-trip times."""
+        task.done = True
+        self.requests.forget(task)
+
+    def on_answer(
+        self, now: float, opened: Opened, request_id: bytes, message: Answer, contact: Contact
+    ) -> None:
+        """An answer came. ``contact`` is the answerer at the address that it answered from."""
+        request = self.requests.take(now, opened.public_key, opened.source, request_id)
+        if request is None:
+            self.unmatched += 1
+            return
+        self.on_alive(now, contact, message)
+        self._forget_pull(request)
+        task = request.owner
+        if task is None or task.done:
+            return
+        try:
+            closer = self._closer_untrusted(request, message, opened.source)
+        except RemoteError:
+            self.violations += 1
+            task.machine.on_failure(now, request.contact)
+        else:
+            if type(message) is Stored and message.status == Status.PULLING:
+                self._follow_pull(now, request_id, request)
+            task.machine.on_reply(now, request.contact, message, closer)
+        self.drive(now, task)
+
+    def on_fetch(self, now: float, public_key: bytes) -> None:
+        """A peer fetches a value from us: the store that it answers later makes progress."""
+        for request in self._pulled.get(public_key, ()):
+            self.requests.touch(now, request)
+
+    def handle_timeout(self, now: float) -> None:
+        """Sends again what was not answered, and gives up on what was sent often enough."""
+        for request_id, request in self.requests.due(now):
+            task = request.owner
+            over = task is None or task.done
+            if request_id is not None:
+                self.channel.ask(now, request.contact, request_id, request.body)
+                self.sent += 1
+                self.retried += 1
+                if not over:
+                    task.machine.on_retry(request.contact)
+                continue
+            self._forget_pull(request)
+            self.on_silent(now, request)
+            if not over:
+                task.machine.on_failure(now, request.contact)
+                self.drive(now, task)
+
+    # ---- private ----
+
+    def _wake_later(self, now: float, task: Task, until: float | None) -> None:
+        if until is not None and until < task.wake_at:
+            task.wake_at = max(until, now + PAUSE_MIN_S)
+            self.timers.at(task.wake_at, self._wake, task)
+
+    def _wake(self, now: float, task: Task) -> None:
+        if not task.done and now >= task.wake_at:
+            task.wake_at = inf
+            self.drive(now, task)
+
+    def _closer_untrusted(
+        self, request: Request, message: Answer, source: Address
+    ) -> list[Contact]:
+        """The contacts that an answer names. Raises ``RemoteError`` for an answer to another
+        question, or a broken list."""
+        if type(message) not in _ANSWERS_OF[request.body[1]]:
+            raise RemoteError(f"{type(message).__name__} does not answer {request.body[1]}")
+        if not isinstance(message, Nodes | Found | Stored):
+            return []
+        if not (message.contacts4 or message.contacts6):
+            return []
+        closer = unpack_contacts_untrusted(message.contacts4, message.contacts6)
+        if not is_local(source):
+            # Nobody out there can know what our private ranges hold: that is how a stranger
+            # would make us knock at our neighbours' doors.
+            closer = [contact for contact in closer if not is_local(contact.address)]
+        return [contact for contact in closer if contact.id != self.own_id]
+
+    def _follow_pull(self, now: float, request_id: bytes, request: Request) -> None:
+        self.requests.keep(now, request_id, request)
+        self._pulled.setdefault(request.contact.public_key, []).append(request)
+
+    def _forget_pull(self, request: Request) -> None:
+        key = request.contact.public_key
+        pulled = self._pulled.get(key)
+        if pulled is not None:
+            self._pulled[key] = [other for other in pulled if other is not request]
+            if not self._pulled[key]:
+                del self._pulled[key]

@@ -1,0 +1,397 @@
+"""What a node does by itself: joining, probing, refreshing, repairing, forgetting.
+
+Each rhythm is one callback that arms itself again. What is due and who is asked is decided by the
+machines of ``maintenance``; here they are only given their turn.
+"""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from random import Random
+from typing import final
+
+import attrs
+
+from ..config import Config
+from ..contacts import Contact
+from ..keyspace import KEY_BITS, Key, key_bytes
+from ..records import Kind
+from ..wire.codec import encode
+from ..wire.messages import HANDOVER, Find, Ping
+from .events import Alone, Event, Joined, JoinFailed
+from .maintenance import (
+    JITTER,
+    REPAIR_RANK_DELAY_S,
+    Due,
+    Join,
+    Membership,
+    Probe,
+    Repair,
+    RepairSchedule,
+    Standing,
+)
+from .operations import Local, Search
+from .requests import Request
+from .routing import RoutingTable
+from .searches import Searches
+from .storage import Held, Storage
+from .tasks import Task, Tasks
+from .timers import Alarm, Timers
+
+#: Strangers being checked at once: each costs a ping. More than that are simply not learnt now.
+STRANGERS_MAX = 64
+#: An address that is being checked, or was lately, is not checked again for so long: a liar
+#: cannot make us knock at a victim's door more than once a minute.
+STRANGER_AGAIN_S = 60.0
+STRANGERS_REMEMBERED_MAX = 4096
+#: Records that are looked at in one step when a neighbour comes or goes, or when many are due at
+#: once: bounds the step.
+RANGE_STEP = 64
+RANGE_PAUSE_S = 0.01
+#: Ranges waiting for their turn: a storm of joins must not queue without end.
+RANGES_MAX = 256
+#: Repairs under way at once.
+REPAIRS_MAX = 16
+REPAIR_PAUSE_S = 0.25
+#: A young node looks itself up again after so long, then after five times as long, and so on up to
+#: the refresh interval: those who join at the same moment, or through a node that had only just
+#: come itself, find each other then; guess.
+LOOK_AROUND_FIRST_S = 5.0
+LOOK_AROUND_FACTOR = 5.0
+#: Contacts that an error message names.
+NAMED_MAX = 5
+#: Own contacts asked, beside the bootstrap ones, in one attempt to join.
+JOIN_SAMPLE = 20
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Upkeep:
+    """The rhythms of one node. ``start`` arms them; ``stop`` lets them run out."""
+
+    config: Config
+    random: Random
+    timers: Timers
+    tasks: Tasks
+    table: RoutingTable
+    storage: Storage
+    local: Local
+    flags: int
+    bootstrap: Sequence[Contact]
+    emit: Callable[[Event], None]
+    searches: Searches
+    membership: Membership = attrs.field(init=False)
+    repairs: RepairSchedule = attrs.field(factory=RepairSchedule, init=False)
+    repairs_done: int = attrs.field(default=0, init=False)
+    copies_made: int = attrs.field(default=0, init=False)
+    _repairing: int = attrs.field(default=0, init=False)
+    _strangers: int = attrs.field(default=0, init=False)
+    #: address -> when it was last checked; the oldest are forgotten
+    _checked: dict[bytes, float] = attrs.field(factory=dict, init=False)
+    _to_refresh: list[int] = attrs.field(factory=list, init=False)
+    _refreshing: bool = attrs.field(default=False, init=False)
+    _ranges: list[tuple[Contact, int | None]] = attrs.field(factory=list, init=False)
+    _look_around_at: float = attrs.field(default=0.0, init=False)
+    _look_around_pause_s: float = attrs.field(default=LOOK_AROUND_FIRST_S, init=False)
+    _repair_alarm: Alarm = attrs.field(init=False)
+    _expiry_alarm: Alarm = attrs.field(init=False)
+    _tried: tuple[Contact, ...] = attrs.field(default=(), init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.membership = Membership(self.config, self.random)
+        self._repair_alarm = Alarm(self.timers, self._repair_due)
+        self._expiry_alarm = Alarm(self.timers, self._expiry_due)
+
+    def start(self, now: float) -> None:
+        """Begins to join, and arms the rhythms. Without anybody to ask it is a network of one."""
+        if self.bootstrap:
+            self._attempt(now)
+        else:
+            self.membership.joined()
+            self.emit(Joined(0))
+        self._arm_probe(now)
+        self._arm_refresh(now)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    @property
+    def joined(self) -> bool:
+        return self.membership.standing is not Standing.NEW
+
+    @property
+    def away(self) -> bool:
+        """Is it outside of its network at the moment?"""
+        return self.membership.standing is not Standing.JOINED
+
+    def tried(self) -> str:
+        """Whom we tried to reach, for error messages."""
+        contacts = self._tried or tuple(self.bootstrap) or tuple(self.table.contacts()[:3])
+        named = ", ".join(str(contact) for contact in contacts[:NAMED_MAX])
+        more = f" and {len(contacts) - NAMED_MAX} more" if len(contacts) > NAMED_MAX else ""
+        return (named or "nobody: no bootstrap was given") + more
+
+    # ---- what the engine tells ----
+
+    def on_peer(self, now: float, contact: Contact) -> None:
+        """A contact entered or left the table: records near it may have other owners now."""
+        if self.storage.count and len(self._ranges) < RANGES_MAX:
+            self._ranges.append((contact, None))
+            if len(self._ranges) == 1:
+                self.timers.at(now + RANGE_PAUSE_S, self._range_step, None)
+
+    def on_heard(self, now: float) -> None:
+        """A known peer's datagram came; if we are out, the next attempt need not wait."""
+        if self.membership.heard(now):
+            self._attempt(now)
+
+    def on_silent(self, now: float, request: Request) -> None:
+        """Nothing at all was heard since this request left: is it us? An attempt to join tells; in
+        a quiet network it mostly is the peer."""
+        if self.membership.standing is Standing.JOINED:
+            self._attempt(now)
+
+    def on_stranger(self, now: float, contact: Contact) -> None:
+        """Somebody we do not know asked us something: a ping tells whether it is really there."""
+        if self._strangers >= STRANGERS_MAX or not self.table.wants(contact):
+            return
+        checked_at = self._checked.pop(contact.address, None)
+        if checked_at is not None and now - checked_at < STRANGER_AGAIN_S:
+            self._checked[contact.address] = checked_at
+            return
+        self._checked[contact.address] = now
+        if len(self._checked) > STRANGERS_REMEMBERED_MAX:
+            del self._checked[next(iter(self._checked))]
+        self._strangers += 1
+        self.tasks.spawn(now, self._probe_of(contact), self._stranger_stepped)
+
+    def on_stored(self, now: float, kind: int, key: int) -> None:
+        """A record entered the store: from now on it is looked after."""
+        held = self.storage.get(now, kind, key)
+        if held is not None:
+            self.repairs.set(kind, key, self._next_repair_at(now, held))
+        self._arm_repair(now)
+        self._arm_expiry(now)
+
+    def on_tended(self, now: float, kind: int, key: int) -> None:
+        """Another holder looked after a record of ours: no need to do the same."""
+        held = self.storage.get(now, kind, key)
+        if held is not None:
+            self.repairs.postpone(kind, key, self._next_repair_at(now, held))
+
+    def on_resumed(self, now: float) -> None:
+        """The machine slept: find out at once who is still there."""
+        if self.bootstrap or len(self.table):
+            self._attempt(now)
+
+    # ---- joining ----
+
+    def _attempt(self, now: float) -> None:
+        if self.membership.attempt_under_way or self._stopped:
+            return
+        self.membership.began()
+        known = self.table.contacts()
+        sample = self.random.sample(known, min(JOIN_SAMPLE, len(known)))
+        seeds = list({c.id: c for c in (*self.bootstrap, *sample)}.values())
+        self._tried = tuple(seeds)
+        join = Join(self._own_lookup(now, self.table.own_id, seeds, self.config.k))
+        self.tasks.spawn(now, join, self._join_stepped)
+
+    def _join_stepped(self, now: float, task: Task) -> None:
+        if not task.done or self._stopped:
+            return
+        if task.machine.answered or not self._tried:
+            if self.membership.joined():
+                self.emit(Joined(len(self.table)))
+                self._refresh_far_buckets(now)
+                self._look_around_pause_s = LOOK_AROUND_FIRST_S
+                self._arm_look_around(now)
+        else:
+            if self.membership.lost(now):
+                self.emit(Alone())
+            self.emit(JoinFailed(self._tried, self._attempt_later(now)))
+
+    def _attempt_later(self, now: float) -> float:
+        pause = self.membership.failed(now)
+        self.timers.at(now + pause, self._attempt_due, None)
+        return pause
+
+    def _attempt_due(self, now: float, _: None) -> None:
+        planned = self.membership.next_attempt_at
+        if planned is not None and now >= planned:
+            self._attempt(now)
+
+    def _arm_look_around(self, now: float) -> None:
+        self._look_around_at = now + self._jittered(self._look_around_pause_s)
+        self.timers.at(self._look_around_at, self._look_around_due, None)
+
+    def _look_around_due(self, now: float, _: None) -> None:
+        if now < self._look_around_at or self._stopped:
+            return  # another one was planned since
+        own_id = self.table.own_id
+        known = {c.id: c for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap)}
+        self.tasks.spawn(
+            now, Join(self._own_lookup(now, own_id, list(known.values()), self.config.k)), _ignore
+        )
+        self._look_around_pause_s = min(
+            self._look_around_pause_s * LOOK_AROUND_FACTOR, self.config.refresh_interval_s
+        )
+        self._arm_look_around(now)
+
+    # ---- probing and refreshing ----
+
+    def _arm_probe(self, now: float) -> None:
+        self.timers.at(now + self._jittered(self.config.probe_interval_s), self._probe_due, None)
+
+    def _probe_due(self, now: float, _: None) -> None:
+        if self._stopped:
+            return
+        oldest = self.table.oldest()
+        if oldest is not None:
+            self.tasks.spawn(now, self._probe_of(oldest), _ignore)
+        self._arm_probe(now)
+
+    def _probe_of(self, contact: Contact) -> Probe:
+        return Probe(contact, encode(Ping(flags=self.flags)))
+
+    def _stranger_stepped(self, now: float, task: Task) -> None:
+        if task.done:
+            self._strangers -= 1
+
+    def _arm_refresh(self, now: float) -> None:
+        self.timers.at(
+            now + self._jittered(self.config.refresh_interval_s / 4), self._refresh_due, None
+        )
+
+    def _refresh_due(self, now: float, _: None) -> None:
+        if self._stopped:
+            return
+        self._refresh(now, self.table.idle_buckets(now))
+        self._arm_refresh(now)
+
+    def _refresh_far_buckets(self, now: float) -> None:
+        """After joining, every bucket farther than the nearest neighbour (Kademlia 2.3)."""
+        self._refresh(now, list(range(self.table.bucket_depth())))
+
+    def _refresh(self, now: float, prefixes: list[int]) -> None:
+        self._to_refresh = sorted({*self._to_refresh, *prefixes})
+        if not self._refreshing:
+            self._refresh_next(now)
+
+    def _refresh_next(self, now: float) -> None:
+        self._refreshing = bool(self._to_refresh) and not self._stopped
+        if self._refreshing:
+            prefix = self._to_refresh.pop()
+            target = self.table.random_target(prefix, self.random)
+            seeds = self.table.closest(target, self.config.k)
+            lookup = self._own_lookup(now, target, seeds, self.config.replicas)
+            self.tasks.spawn(now, Join(lookup), self._refresh_stepped)
+
+    def _refresh_stepped(self, now: float, task: Task) -> None:
+        if task.done:
+            self._refresh_next(now)
+
+    def _own_lookup(self, now: float, target: int, seeds: Sequence[Contact], want: int) -> Search:
+        find = Find(flags=self.flags, target=key_bytes(target), count=self.config.k, kind=0)
+        return self.searches.begin(now, target, encode(find), want=want, seeds=seeds)
+
+    # ---- records ----
+
+    def _range_step(self, now: float, _: None) -> None:
+        """A bounded look at the records near a contact that came or went."""
+        contact, start = self._ranges.pop(0)
+        near = self.table.expected_distance(self.config.replicas)
+        shared_bits = max(0, KEY_BITS - near.bit_length() - 1)
+        near_records, start = self.storage.keys_near(
+            contact.id, shared_bits, start=start, limit=RANGE_STEP
+        )
+        for held in near_records:
+            kind, key = held.record.kind, held.record.key
+            owners = self.table.closest(key, self.config.replicas)
+            if len(owners) < self.config.replicas or contact.id ^ key <= owners[-1].id ^ key:
+                self.repairs.hasten(kind, key, now + self.random.uniform(0.1, 1.0))
+        if start is not None:
+            self._ranges.append((contact, start))
+        self._arm_repair(now)
+        if self._ranges and not self._stopped:
+            self.timers.at(now + RANGE_PAUSE_S, self._range_step, None)
+
+    def _next_repair_at(self, now: float, held: Held) -> float:
+        """Not after its end: so a plan does not outlive its record, and strangers who store what
+        ends at once leave none behind."""
+        return min(now + self._jittered(self.config.repair_interval_s), held.deadline)
+
+    def _arm_repair(self, now: float) -> None:
+        due = self.repairs.next_timeout()
+        if due is not None:
+            lot = ceil(due / REPAIR_PAUSE_S) * REPAIR_PAUSE_S  # few different times, few timers
+            self._repair_alarm.set(max(lot, now + REPAIR_PAUSE_S))
+
+    def _repair_due(self, now: float) -> None:
+        if self._stopped:
+            return
+        for _ in range(RANGE_STEP):
+            due = self.repairs.pop_due(now) if self._repairing < REPAIRS_MAX else None
+            if due is None:
+                break
+            self._repair(now, due)
+        self._arm_repair(now)
+
+    def _repair(self, now: float, due: Due) -> None:
+        kind, key = due.kind, due.key
+        held = self.storage.get(now, kind, key)
+        if held is None:
+            return
+        if not due.turn_taken and (rank := self._rank(key)):
+            # Who was believed before is still counted: else a liar nearer to the key than we are
+            # could put us off in each of these pauses, for ever.
+            delay = rank * self._jittered(REPAIR_RANK_DELAY_S)
+            self.repairs.set(kind, key, now + delay, turn_taken=True, postponed=due.postponed)
+            return
+        self.repairs.set(kind, key, self._next_repair_at(now, held))
+        find = Find(
+            flags=self.flags | HANDOVER,
+            target=key_bytes(key),
+            count=self.config.replicas,
+            kind=kind,
+        )
+        lookup = self.searches.begin(now, key, encode(find), want=self.config.replicas)
+        repair = Repair(
+            kind=Kind(kind),
+            key=Key(key),
+            replicas=self.config.replicas,
+            flags=self.flags,
+            value_size_max=self.config.value_size_max,
+            search=lookup,
+            local=self.local,
+        )
+        self._repairing += 1
+        self.tasks.spawn(now, repair, self._repair_stepped)
+
+    def _rank(self, key: int) -> int:
+        """How many owners are nearer to the key than we are."""
+        own_distance = self.table.own_id ^ key
+        owners = self.table.closest(key, self.config.replicas)
+        return sum(contact.id ^ key < own_distance for contact in owners)
+
+    def _repair_stepped(self, now: float, task: Task) -> None:
+        if task.done:
+            self._repairing -= 1
+            self.repairs_done += 1
+            self.copies_made += task.machine.copies
+
+    def _arm_expiry(self, now: float) -> None:
+        due = self.storage.next_timeout()
+        if due is not None:
+            self._expiry_alarm.set(max(due, now + RANGE_PAUSE_S))  # what is left, a moment later
+
+    def _expiry_due(self, now: float) -> None:
+        self.storage.expire(now)
+        self._arm_expiry(now)
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self.random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def _ignore(now: float, task: Task) -> None:
+    """Nobody waits for the end of this machine."""
