@@ -1,0 +1,31 @@
+import pytest
+
+from dht.sim import Churn, LinkModel, Simulator
+
+FAST = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)
+
+
+def test_whoever_goes_is_replaced_and_half_go_within_the_median() -> None:
+    simulator = Simulator(1, links=FAST)
+    first = simulator.grow(30)
+    churn = Churn(simulator, median_session_s=100.0, polite_share=0.5, spare=(first[0],))
+    simulator.run_for(100)
+    assert sum(node.alive for node in first) == pytest.approx(15, abs=6)
+    assert len(simulator.living()) == 30
+    assert len(simulator.nodes) == 30 + churn.gone
+    simulator.run_for(250)
+    assert sum(node.alive for node in first) <= 7
+    assert first[0].alive
+    assert simulator.put(simulator.random_node(), "key", b"value").stored
+
+
+def test_churn_ends_when_it_is_stopped() -> None:
+    simulator = Simulator(1, links=FAST)
+    simulator.grow(10)
+    churn = Churn(simulator, median_session_s=10.0)
+    simulator.run_for(20)
+    churn.stop()
+    gone = churn.gone
+    assert gone > 0
+    simulator.run_for(100)
+    assert churn.gone == gone
