@@ -1,0 +1,70 @@
+"""A Kademlia-style distributed hash table, to embed, to test against and to look inside.
+
+    async with dht.open_node("0.0.0.0:4000", bootstrap=[uri]) as node:
+        await node.put("greeting", b"hello")
+        assert await node.get("greeting") == b"hello"
+
+Where things are, from the bottom up; an import points down, never up:
+
+====================================  ============================================================
+``dht.errors``, ``dht.config``        every exception, every knob
+``dht.keyspace``, ``dht.identity``,   what the values mean: keys and distances, who a node is, how
+``dht.contacts``, ``dht.records``     to reach one, what is stored and which of two is newer
+``dht.wire``                          bytes <-> messages
+``dht.core``                          one node without I/O: the ``Engine`` and its machines
+``dht.sim``                           many of them in virtual time
+``dht.shell``                         sockets, clocks and trio: ``open_node`` and ``Node``
+====================================  ============================================================
+"""
+
+from .config import Config as Config
+from .contacts import Contact as Contact
+from .core.outcomes import GetOutcome as GetOutcome
+from .core.outcomes import LookupOutcome as LookupOutcome
+from .core.outcomes import PutOutcome as PutOutcome
+from .core.outcomes import Trace as Trace
+from .core.via import Structured as Structured
+from .errors import DHTError as DHTError
+from .errors import InternalError as InternalError
+from .errors import LocalError as LocalError
+from .errors import NodeClosed as NodeClosed
+from .errors import NoPeers as NoPeers
+from .errors import QuorumNotReached as QuorumNotReached
+from .errors import RemoteError as RemoteError
+from .errors import ValueTooLarge as ValueTooLarge
+from .errors import VersionConflict as VersionConflict
+from .identity import Identity as Identity
+from .keyspace import Key as Key
+from .records import Kind as Kind
+from .records import Record as Record
+from .shell.node import Node as Node
+from .shell.node import open_node as open_node
+from .shell.stats import Stats as Stats
+from .shell.stream import EventsLost as EventsLost
+
+__all__ = [
+    "Config",
+    "Contact",
+    "DHTError",
+    "EventsLost",
+    "GetOutcome",
+    "Identity",
+    "InternalError",
+    "Key",
+    "Kind",
+    "LocalError",
+    "LookupOutcome",
+    "NoPeers",
+    "Node",
+    "NodeClosed",
+    "PutOutcome",
+    "QuorumNotReached",
+    "Record",
+    "RemoteError",
+    "Stats",
+    "Structured",
+    "Trace",
+    "ValueTooLarge",
+    "VersionConflict",
+    "open_node",
+]

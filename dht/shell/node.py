@@ -1,0 +1,496 @@
+"""``open_node`` and ``Node``: the public face, for trio.
+
+A ``Node`` says in the user's words what the engine is asked in its own, and waits. It opens no
+socket and reads no clock: its pump has them.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random, SystemRandom
+from typing import TypeVar, final, overload
+
+import trio
+
+from ..config import Config
+from ..contacts import (
+    Address,
+    Contact,
+    contact_at,
+    format_address,
+    is_ipv6,
+    is_reachable,
+    parse_address,
+    parse_uri,
+)
+from ..core.arguments import check_value
+from ..core.channel.plain import PlainChannel
+from ..core.engine import Engine
+from ..core.events import OperationFinished
+from ..core.operations import Shared
+from ..core.outcomes import GetOutcome, LookupOutcome, PutOutcome
+from ..core.via import Structured, search_via
+from ..errors import InternalError, LocalError, QuorumNotReached
+from ..identity import Identity
+from ..keyspace import Key, content_key, plain_key
+from ..records import Kind, value_hash
+from ..wire.messages import WANT_IPV4, WANT_IPV6
+from .clock import Clock, SystemClock
+from .pump import DatagramPort, Pump
+from .stats import Stats, stats_of
+from .stream import EventStream
+from .udp import UdpPort
+
+#: Operations under way at once in ``get_many`` and ``put_many``.
+IN_FLIGHT = 16
+
+_T = TypeVar("_T")
+_ApplicationKey = str | bytes | Key
+_KeyT = TypeVar("_KeyT", bound=_ApplicationKey)
+_OutcomeT = TypeVar("_OutcomeT", GetOutcome, PutOutcome)
+
+
+@final
+class Node:
+    """A running node; get one from ``open_node``.
+
+    A key is a ``str`` (its UTF-8 bytes), ``bytes``, or a ``Key``, which is a place already. Every
+    operation may raise ``LocalError`` for an argument that cannot be, ``NoPeers`` while nobody
+    has been reached, and ``NodeClosed`` when the node's block has ended. A cancelled operation
+    is stopped; what it had stored by then stays stored.
+    """
+
+    def __init__(self, pump: Pump, identity: Identity, addresses: tuple[Address, ...]) -> None:
+        self._pump = pump
+        self._engine = pump.engine
+        self._identity = identity
+        self._addresses = addresses
+
+    def __repr__(self) -> str:
+        state = "closed" if self._pump.closed else "open"
+        return f"<dht.Node {self.id.hex()[:8]} at {', '.join(self.addresses)}, {state}>"
+
+    @property
+    def id(self) -> Key:
+        """The node's place in the key space: a hash of its public key."""
+        return self._identity.id
+
+    @property
+    def uri(self) -> str:
+        """``dht://<public key>@host:port``: what others give as ``bootstrap``."""
+        return contact_at(self._identity.public_key, self._addresses[0]).uri
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where others may reach it, as ``'host:port'`` texts; never a wildcard."""
+        return tuple(map(format_address, self._addresses))
+
+    # ---- one record ----
+
+    async def put(
+        self,
+        key: _ApplicationKey,
+        value: bytes,
+        *,
+        ttl: float | None = None,
+        if_version: int | None = None,
+        replicas: int | None = None,
+        quorum: int | None = None,
+        via: str | Structured = "structured",
+    ) -> PutOutcome:
+        """Stores a value under a key, for ``ttl`` seconds (24 hours unless given, and at most).
+
+        ``if_version``: only over that version (0: only where there is none), else
+        ``VersionConflict``. ``quorum``: how many of the ``replicas`` owners must store, a majority
+        of those found unless given; fewer raise ``QuorumNotReached``. Both carry the outcome.
+        Raises ``ValueTooLarge`` for more than ``Config.value_size_max`` bytes.
+        """
+        return await self._pump.operate(
+            PutOutcome,
+            self._engine.start_put,
+            Kind.PLAIN,
+            plain_key(key),
+            value,
+            ttl_s=ttl,
+            if_version=if_version,
+            replicas=replicas,
+            quorum=quorum,
+            disjoint=search_via(via).disjoint,
+        )
+
+    @overload
+    async def get(
+        self,
+        key: _ApplicationKey,
+        *,
+        quorum: int = 1,
+        via: str | Structured = "structured",
+        default: None = None,
+    ) -> bytes | None: ...
+
+    @overload
+    async def get(
+        self,
+        key: _ApplicationKey,
+        *,
+        quorum: int = 1,
+        via: str | Structured = "structured",
+        default: _T,
+    ) -> bytes | _T: ...
+
+    async def get(
+        self,
+        key: _ApplicationKey,
+        *,
+        quorum: int = 1,
+        via: str | Structured = "structured",
+        default: _T | None = None,
+    ) -> bytes | _T | None:
+        """The value, or ``default`` when nobody has the key or it was deleted.
+
+        With ``quorum`` 1 the first valid record found; with more, the newest of so many owners,
+        and ``QuorumNotReached`` when fewer hold one.
+        """
+        return _value(await self.fetch(key, quorum=quorum, via=via), default)
+
+    async def fetch(
+        self,
+        key: _ApplicationKey,
+        *,
+        quorum: int = 1,
+        via: str | Structured = "structured",
+    ) -> GetOutcome:
+        """What ``get`` does, with everything that is known of it: the record and the way there."""
+        return await self._fetch(Kind.PLAIN, plain_key(key), quorum=quorum, via=via)
+
+    async def delete(
+        self,
+        key: _ApplicationKey,
+        *,
+        replicas: int | None = None,
+        quorum: int | None = None,
+        via: str | Structured = "structured",
+    ) -> PutOutcome:
+        """Deletes a key: stores a tombstone, which wins over every older version."""
+        return await self._pump.operate(
+            PutOutcome,
+            self._engine.start_put,
+            Kind.PLAIN,
+            plain_key(key),
+            b"",
+            tombstone=True,
+            replicas=replicas,
+            quorum=quorum,
+            disjoint=search_via(via).disjoint,
+        )
+
+    # ---- content: the key is derived from the value ----
+
+    async def put_content(
+        self,
+        value: bytes,
+        *,
+        ttl: float | None = None,
+        replicas: int | None = None,
+        quorum: int | None = None,
+        via: str | Structured = "structured",
+    ) -> PutOutcome:
+        """Stores an immutable value, for ``ttl`` seconds (24 hours unless given, 7 days at most).
+
+        ``outcome.key`` is where ``get_content`` finds it; nobody can store anything else there.
+        """
+        # The engine says what is wrong with a value that is none.
+        key = content_key(value_hash(value)) if isinstance(value, bytes) else Key(0)
+        return await self._pump.operate(
+            PutOutcome,
+            self._engine.start_put,
+            Kind.CONTENT,
+            key,
+            value,
+            ttl_s=ttl,
+            replicas=replicas,
+            quorum=quorum,
+            disjoint=search_via(via).disjoint,
+        )
+
+    @overload
+    async def get_content(
+        self, key: Key, *, via: str | Structured = "structured", default: None = None
+    ) -> bytes | None: ...
+
+    @overload
+    async def get_content(
+        self, key: Key, *, via: str | Structured = "structured", default: _T
+    ) -> bytes | _T: ...
+
+    async def get_content(
+        self, key: Key, *, via: str | Structured = "structured", default: _T | None = None
+    ) -> bytes | _T | None:
+        """The value that ``put_content`` stored under this key, or ``default``."""
+        if not isinstance(key, Key):
+            raise LocalError(
+                "a content key is the dht.Key in the outcome of put_content() "
+                f"(Key.from_hex() reads one from text), got {key!r}"
+            )
+        return _value(await self._fetch(Kind.CONTENT, key, quorum=1, via=via), default)
+
+    # ---- many at once ----
+
+    async def get_many(
+        self,
+        keys: Iterable[_KeyT],
+        *,
+        quorum: int = 1,
+        via: str | Structured = "structured",
+        default: _T | None = None,
+    ) -> dict[_KeyT, bytes | _T | None]:
+        """The values of many keys, each as ``get`` finds it, by key; missing ones are ``default``.
+
+        At most 16 are under way at once, and what they learn about the network they share. When
+        all have ended and some missed their quorum, ``QuorumNotReached`` carries all outcomes.
+        """
+        if isinstance(keys, str):
+            raise LocalError(f"keys are several, got {keys!r}; for one there is get()")
+        wanted = {key: plain_key(key) for key in _items("keys", keys)}
+        shared, disjoint = Shared(), search_via(via).disjoint
+        starts = [
+            partial(
+                self._engine.start_get,
+                kind=Kind.PLAIN,
+                key=place,
+                quorum=quorum,
+                disjoint=disjoint,
+                shared=shared,
+            )
+            for place in wanted.values()
+        ]
+        finished = await self._pump.operate_each(starts, limit=IN_FLIGHT)
+        outcomes = _outcomes(GetOutcome, wanted, finished)
+        return {key: _value(outcome, default) for key, outcome in outcomes.items()}
+
+    async def put_many(
+        self,
+        items: Mapping[_KeyT, bytes] | Iterable[tuple[_KeyT, bytes]],
+        *,
+        ttl: float | None = None,
+        replicas: int | None = None,
+        quorum: int | None = None,
+        via: str | Structured = "structured",
+    ) -> dict[_KeyT, PutOutcome]:
+        """Stores many values, each as ``put`` does; what became of each, by key.
+
+        At most 16 are under way at once, and what they learn about the network they share. When
+        all have ended and some missed their quorum, ``QuorumNotReached`` carries the outcome of
+        the first of them, and in ``outcomes`` those of all. Of a key given twice the last counts.
+        """
+        values = _values(items)
+        for value in values.values():  # before anything is stored
+            check_value(value, self._engine.config.value_size_max)
+        places = {key: plain_key(key) for key in values}
+        shared, disjoint = Shared(), search_via(via).disjoint
+        starts = [
+            partial(
+                self._engine.start_put,
+                kind=Kind.PLAIN,
+                key=places[key],
+                value=value,
+                ttl_s=ttl,
+                replicas=replicas,
+                quorum=quorum,
+                disjoint=disjoint,
+                shared=shared,
+            )
+            for key, value in values.items()
+        ]
+        finished = await self._pump.operate_each(starts, limit=IN_FLIGHT)
+        return _outcomes(PutOutcome, values, finished)
+
+    # ---- looking around ----
+
+    async def lookup(
+        self, target: _ApplicationKey, *, via: str | Structured = "structured"
+    ) -> LookupOutcome:
+        """The live nodes nearest to a key, nearest first, and the way the search took."""
+        return await self._pump.operate(
+            LookupOutcome,
+            self._engine.start_lookup,
+            plain_key(target),
+            disjoint=search_via(via).disjoint,
+        )
+
+    def events(self) -> EventStream:
+        """What happens from now on: ``async with node.events() as events: async for ...``.
+
+        The values are those of ``dht.core.events``. A reader that is too slow loses events, never
+        slows the node, and finds an ``EventsLost`` that says how many. The stream ends when the
+        node does. At most 64 at a time.
+        """
+        self._pump.check_open()
+        return self._pump.subscribe()
+
+    def stats(self) -> Stats:
+        """A frozen snapshot of every counter and gauge."""
+        self._pump.check_open()
+        return stats_of(self._pump)
+
+    async def _fetch(
+        self, kind: Kind, key: Key, *, quorum: int, via: str | Structured
+    ) -> GetOutcome:
+        return await self._pump.operate(
+            GetOutcome,
+            self._engine.start_get,
+            kind,
+            key,
+            quorum=quorum,
+            disjoint=search_via(via).disjoint,
+        )
+
+
+@asynccontextmanager
+async def open_node(
+    listen: str | Iterable[str] = "0.0.0.0:0",
+    *,
+    bootstrap: str | Contact | Iterable[str | Contact] = (),
+    identity: Identity | None = None,
+    advertise: str | Iterable[str] = (),
+    client: bool = False,
+    config: Config = Config(),
+) -> AsyncIterator[Node]:
+    """A node that runs while the ``async with`` block does.
+
+    ``listen``: one or several ``'host:port'``, IPv4 and IPv6; port 0 takes a free one, and a
+    wildcard listens on every interface of its family. ``bootstrap``: ``dht://`` URIs or contacts
+    of nodes of the network to join; without any it is a network of one. The block begins when
+    the node has joined, or when its first attempt has failed: it goes on trying by itself, and
+    until it succeeds operations raise ``NoPeers``. ``identity``: a fresh one unless given.
+    ``advertise``: where others reach this node, if that is not where it listens. ``client``: True
+    asks, and never serves.
+
+    What the block raises arrives as it was raised, never in an exception group. Raises
+    ``LocalError`` for arguments that cannot be and for an address that cannot be listened on, and
+    ``InternalError`` if the node itself crashes.
+    """
+    contacts = _contacts(bootstrap)
+    told = _addresses("advertise", advertise)
+    for address in told:
+        if not is_reachable(address):
+            raise LocalError(f"advertise: nobody can be reached at {format_address(address)!r}")
+    where = _addresses("listen", listen)
+    if not where:
+        raise LocalError(f"listen is one or several 'host:port', got {listen!r}")
+    _check_type("identity", identity, Identity, optional=True)
+    _check_type("client", client, bool)
+    _check_type("config", config, Config)
+    port = UdpPort.bind(where)
+    try:
+        async with run_node(
+            port,
+            SystemClock(),
+            random=SystemRandom(),
+            bootstrap=contacts,
+            identity=identity,
+            advertise=told,
+            client=client,
+            config=config,
+        ) as node:
+            yield node
+    finally:
+        port.close()
+
+
+@asynccontextmanager
+async def run_node(
+    port: DatagramPort,
+    clock: Clock,
+    *,
+    random: Random,
+    bootstrap: tuple[Contact, ...] = (),
+    identity: Identity | None = None,
+    advertise: tuple[Address, ...] = (),
+    client: bool = False,
+    config: Config = Config(),
+) -> AsyncIterator[Node]:
+    """``open_node`` over any port and clock: real ones, or those of a simulated network.
+
+    There is no nursery inside, so that nothing can turn what the block raises into a group: the
+    waiting is done by a system task (``watch``), and everything else by plain functions.
+    """
+    identity = identity or Identity.generate(random)
+    addresses = advertise or tuple(port.addresses)
+    families = {is_ipv6(address) for address in port.addresses}
+    engine = Engine(
+        identity=identity,
+        contact=contact_at(identity.public_key, addresses[0]),
+        channel=PlainChannel(identity.public_key),
+        random=random,
+        config=config,
+        bootstrap=bootstrap,
+        client=client,
+        families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
+    )
+    pump = Pump(engine, port, clock)
+    with trio.CancelScope() as scope:
+        try:
+            pump.open(on_crash=scope.cancel)
+            await pump.first_attempt.wait()
+            yield Node(pump, identity, addresses)
+        finally:
+            pump.close()
+    if pump.crashed is not None:
+        raise InternalError("the node crashed: please report it") from pump.crashed
+
+
+def _value(outcome: GetOutcome, default: _T | None) -> bytes | _T | None:
+    return default if outcome.record is None else outcome.record.value
+
+
+def _outcomes(
+    outcome_type: type[_OutcomeT], keys: Iterable[_KeyT], finished: Iterable[OperationFinished]
+) -> dict[_KeyT, _OutcomeT]:
+    """What became of each key. Raises ``QuorumNotReached`` if some missed their quorum."""
+    outcomes: dict[_KeyT, _OutcomeT] = {}
+    missed: list[QuorumNotReached] = []
+    for key, event in zip(keys, finished, strict=True):
+        outcome = event.outcome
+        if isinstance(event.error, QuorumNotReached):
+            missed.append(event.error)
+            outcome = event.error.outcome
+        elif event.error is not None:
+            raise event.error
+        assert isinstance(outcome, outcome_type)
+        outcomes[key] = outcome
+    if missed:
+        raise QuorumNotReached(
+            f"{len(missed)} of {len(outcomes)} missed their quorum; the first: {missed[0]}",
+            missed[0].outcome,
+            outcomes,
+        )
+    return outcomes
+
+
+def _contacts(bootstrap: str | Contact | Iterable[str | Contact]) -> tuple[Contact, ...]:
+    given = [bootstrap] if isinstance(bootstrap, str | Contact) else _items("bootstrap", bootstrap)
+    return tuple(each if isinstance(each, Contact) else parse_uri(each) for each in given)
+
+
+def _addresses(name: str, given: str | Iterable[str]) -> tuple[Address, ...]:
+    return tuple(map(parse_address, [given] if isinstance(given, str) else _items(name, given)))
+
+
+def _items(name: str, given: Iterable[_T]) -> list[_T]:
+    if isinstance(given, Iterable) and not isinstance(given, bytes):
+        return list(given)
+    raise LocalError(f"{name}: several are expected, in any iterable, got {given!r}")
+
+
+def _values(items: Mapping[_KeyT, bytes] | Iterable[tuple[_KeyT, bytes]]) -> dict[_KeyT, bytes]:
+    try:
+        return dict(items)
+    except (TypeError, ValueError):
+        raise LocalError(f"items map keys to values, or are pairs of both, got {items!r}") from None
+
+
+def _check_type(name: str, value: object, wanted: type, *, optional: bool = False) -> None:
+    if not isinstance(value, wanted) and not (optional and value is None):
+        kind = wanted.__name__ if wanted is bool else f"dht.{wanted.__name__}"
+        raise LocalError(f"{name} is a {kind}, got {value!r}")
