@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tidy import code_lines
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [page for page in [README, *sorted((ROOT / "docs").glob("**/*.md"))] if page.is_file()]
@@ -97,6 +99,29 @@ def test_a_dht_command_of_the_readme_exists(words: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not [option for option in options if option not in done.stdout]
+
+
+def test_what_must_be_trusted_stays_as_small_as_the_readme_promises() -> None:
+    promised = re.search(r"under ([0-9,]+) lines of code", README.read_text())
+    assert promised is not None
+    trusted = [
+        *(ROOT / "dht").glob("*.py"),
+        *(ROOT / "dht" / "wire").rglob("*.py"),
+        *(ROOT / "dht" / "core").rglob("*.py"),
+    ]
+    lines = sum(len(code_lines(path.read_text())) for path in trusted)
+    assert lines < int(promised[1].replace(",", ""))
+
+
+def test_a_page_links_to_files_that_exist() -> None:
+    links = [
+        (page, link)
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+        if "://" not in link
+    ]
+    assert links
+    assert not [(page.name, link) for page, link in links if not (page.parent / link).exists()]
 
 
 # ---------------------------------------------------------------------------- the extractors bite

@@ -1,0 +1,338 @@
+"""``put``, ``get``, ``delete`` and ``lookup``: one question to a network that runs elsewhere.
+
+Each opens a client node, which asks and never serves, and closes it again.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from math import inf
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import click
+import trio
+
+from ..config import Config
+from ..contacts import Contact, format_address, is_ipv6
+from ..core.outcomes import GetOutcome, PutOutcome
+from ..errors import LocalError, NoPeers, ValueTooLarge
+from ..keyspace import Key
+from ..shell.node import Node, open_node
+from .options import bootstrap_option, duration, json_option
+from .shapes import get_shape, lookup_shape, put_shape, value_shape
+from .statuses import Command, ExitStatus, complain, print_json, run_async, shown_if_slow
+
+_T = TypeVar("_T")
+
+#: Seconds for reaching anybody at all: a silent contact takes 2 s (two tries), and a long list of
+#: silent ones must not keep a script waiting for more than ten.
+JOIN_MAX_S = 8.0
+VALUE_SIZE_MAX = Config().value_size_max
+
+
+def ask(bootstrap: tuple[Contact, ...], what: str, question: Callable[[Node], Awaitable[_T]]) -> _T:
+    """The answer of a client node, opened for this one question. Raises what the package does."""
+
+    async def open_and_ask() -> _T:
+        with trio.move_on_after(JOIN_MAX_S) as patience:
+            async with open_node(_listen_for(bootstrap), bootstrap=bootstrap, client=True) as node:
+                patience.deadline = inf  # from here on each request has a limit of its own
+                return await question(node)
+        tried = ", ".join(format_address(contact.address) for contact in bootstrap)
+        raise NoPeers(f"nobody answered within {JOIN_MAX_S:.0f} s; tried {tried}")
+
+    with shown_if_slow(what):
+        return run_async(open_and_ask)
+
+
+def _listen_for(bootstrap: tuple[Contact, ...]) -> list[str]:
+    """A free port for each family of addresses that there is somebody to speak to in."""
+    families = {is_ipv6(contact.address) for contact in bootstrap}
+    return [place for six, place in ((False, "0.0.0.0:0"), (True, "[::]:0")) if six in families]
+
+
+# ------------------------------------------------------------------------------------------- put
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+dht put greeting hello
+dht put picture --file picture.png --ttl 2h
+date | dht put now -
+dht put greeting hello --if-version 0     only if there is none
+dht put --content --file book.txt         prints the key that gets it back
+""",
+)
+@click.argument("words", nargs=-1, metavar="KEY [VALUE|-]")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The value is what this file holds.",
+)
+@click.option(
+    "--ttl", type=duration, metavar="TIME", help="How long it lives: 90, 15m, 24h. [default: 24h]"
+)
+@click.option("--replicas", type=int, help="How many nodes shall hold it. [default: 8]")
+@click.option("--quorum", type=int, help="How many must. [default: a majority of those found]")
+@click.option(
+    "--if-version",
+    type=int,
+    metavar="VERSION",
+    help="Only over this version; 0: only where there is none.",
+)
+@click.option("--content", is_flag=True, help="No KEY: it is derived from the value, and printed.")
+@json_option
+@bootstrap_option(required=True)
+def put(
+    *,
+    words: tuple[str, ...],
+    path: Path | None,
+    ttl: float | None,
+    replicas: int | None,
+    quorum: int | None,
+    if_version: int | None,
+    content: bool,
+    as_json: bool,
+    bootstrap: tuple[Contact, ...],
+) -> int:
+    """Store a value under a key.
+
+    The value is an argument, a --file, or standard input (-).
+    """
+    key, value = _key_and_value(words, path, content=content)
+    if content and if_version is not None:
+        raise click.UsageError("--if-version has no meaning with --content: content never changes")
+
+    async def question(node: Node) -> PutOutcome:
+        if content:
+            return await node.put_content(value, ttl=ttl, replicas=replicas, quorum=quorum)
+        return await node.put(
+            key, value, ttl=ttl, if_version=if_version, replicas=replicas, quorum=quorum
+        )
+
+    outcome = ask(bootstrap, "storing", question)
+    if as_json:
+        print_json(put_shape(outcome))
+    elif content:
+        print(outcome.key.hex())
+    else:
+        print(_stored(key, outcome))
+    return ExitStatus.DONE
+
+
+def _key_and_value(
+    words: tuple[str, ...], path: Path | None, *, content: bool
+) -> tuple[str, bytes]:
+    """What the arguments mean. Raises ``click.UsageError`` unless there is exactly one value."""
+    if not content and not words:
+        raise click.UsageError("say which KEY: dht put KEY VALUE")
+    key, values = ("", words) if content else (words[0], words[1:])
+    if len(values) + (path is not None) != 1:
+        raise click.UsageError(
+            "say one value: as an argument, with --file PATH, or - for standard input; "
+            f"got {len(values) + (path is not None)}"
+            + (" (with --content there is no KEY)" if content else "")
+        )
+    if path is not None:
+        try:
+            with path.open("rb") as file:
+                return key, _read(file, repr(str(path)))
+        except OSError as error:
+            raise LocalError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    if values[0] == "-":
+        return key, _read(sys.stdin.buffer, "standard input")
+    return key, _encode(values[0])
+
+
+def _read(file: BinaryIO, name: str) -> bytes:
+    """All of it, unless it is longer than a value may be: standard input may have no end."""
+    value = file.read(VALUE_SIZE_MAX + 1)
+    if len(value) > VALUE_SIZE_MAX:
+        raise ValueTooLarge(
+            f"{name} holds more than {VALUE_SIZE_MAX} bytes, the longest value there may be: "
+            "split it"
+        )
+    return value
+
+
+def _encode(argument: str) -> bytes:
+    """The very bytes that stood on the command line, UTF-8 or not."""
+    return argument.encode("utf-8", "surrogateescape")
+
+
+def _stored(key: str, outcome: PutOutcome) -> str:
+    rest = [
+        f"{len(group)} {name}"
+        for group, name in (
+            (outcome.refused, "refused"),
+            (outcome.silent, "silent"),
+            (outcome.pending, "still under way"),
+        )
+        if group
+    ]
+    counts = ", ".join([f"stored by {len(outcome.stored)}", *rest])
+    return f"{key}: version {outcome.version}, {counts}"
+
+
+# ------------------------------------------------------------------------------------------- get
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+dht get greeting
+dht get greeting --explain                who was asked, who told us of whom
+dht get greeting --quorum 3               the newest of three holders
+dht get picture --output picture.png
+dht get --content 5b2c...                 what `dht put --content` stored
+""",
+)
+@click.argument("key")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the value to this file.",
+)
+@click.option(
+    "--quorum",
+    type=int,
+    default=1,
+    show_default=True,
+    help="How many owners must hold it; the newest wins.",
+)
+@click.option("--content", is_flag=True, help="KEY is what `dht put --content` printed.")
+@click.option("--explain", is_flag=True, help="Show the lookup as a tree, on stderr.")
+@json_option
+@bootstrap_option(required=True)
+def get(
+    *,
+    key: str,
+    output: Path | None,
+    quorum: int,
+    content: bool,
+    explain: bool,
+    as_json: bool,
+    bootstrap: tuple[Contact, ...],
+) -> int:
+    """Write the value of a key to standard output, as it is.
+
+    Exit status 1 if nobody has it, or if it was deleted.
+    """
+    if content:
+        if explain or quorum != 1:
+            raise click.UsageError(
+                "--explain and --quorum go with records that have a name; content checks itself"
+            )
+        place = Key.from_hex(key)
+        value = ask(bootstrap, "looking", lambda node: node.get_content(place))
+        return _deliver(
+            value,
+            output=output,
+            shape={"key": place.hex(), **value_shape(value)} if as_json else None,
+            missing=f"{key}: not found",
+        )
+    outcome = ask(bootstrap, "looking", lambda node: node.fetch(key, quorum=quorum))
+    if explain:
+        click.echo(outcome.trace.tree(), err=True)
+    return _deliver(
+        outcome.value,
+        output=output,
+        shape=get_shape(outcome) if as_json else None,
+        missing=_missing(key, outcome),
+    )
+
+
+def _missing(key: str, outcome: GetOutcome) -> str:
+    if outcome.deleted is not None:
+        return f"{key}: deleted (version {outcome.deleted.version})"
+    return f"{key}: not found ({outcome.trace})"
+
+
+def _deliver(
+    value: bytes | None,
+    *,
+    output: Path | None,
+    shape: dict[str, object] | None,
+    missing: str,
+) -> int:
+    """The value goes where it was asked for; ``shape`` is what ``--json`` says instead."""
+    if shape is not None:
+        print_json(shape)
+    if value is None:
+        complain(missing)
+        return ExitStatus.NOT_FOUND
+    if output is not None:
+        try:
+            output.write_bytes(value)
+        except OSError as error:
+            raise LocalError(f"cannot write {str(output)!r}: {error.strerror}") from error
+    elif shape is None:
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+    return ExitStatus.DONE
+
+
+# ------------------------------------------------------------------------------- delete, lookup
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+dht delete greeting
+""",
+)
+@click.argument("key")
+@click.option("--replicas", type=int, help="How many nodes shall know. [default: 8]")
+@click.option("--quorum", type=int, help="How many must. [default: a majority of those found]")
+@json_option
+@bootstrap_option(required=True)
+def delete(
+    *,
+    key: str,
+    replicas: int | None,
+    quorum: int | None,
+    as_json: bool,
+    bootstrap: tuple[Contact, ...],
+) -> int:
+    """Delete a key: its owners keep a mark that wins over every older version."""
+    outcome = ask(
+        bootstrap, "deleting", lambda node: node.delete(key, replicas=replicas, quorum=quorum)
+    )
+    if as_json:
+        print_json(put_shape(outcome))
+    else:
+        print(_stored(f"{key} deleted", outcome))
+    return ExitStatus.DONE
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+dht lookup greeting                       who owns that record
+dht lookup --hex 18e97164...              who is near that node
+dht lookup greeting --json
+""",
+)
+@click.argument("target")
+@click.option(
+    "--hex",
+    "as_hex",
+    is_flag=True,
+    help="TARGET is a place, as 64 hexadecimal digits: a node id, or a record's key.",
+)
+@json_option
+@bootstrap_option(required=True)
+def lookup(*, target: str, as_hex: bool, as_json: bool, bootstrap: tuple[Contact, ...]) -> int:
+    """Find the nodes nearest to a key, and show the way as a tree."""
+    place = Key.from_hex(target) if as_hex else target
+    outcome = ask(bootstrap, "looking", lambda node: node.lookup(place))
+    if as_json:
+        print_json(lookup_shape(outcome))
+        return ExitStatus.DONE
+    print(outcome.trace.tree())
+    print()
+    for contact in outcome.closest:
+        print(f"{contact.id.hex()}  {contact.uri}")
+    return ExitStatus.DONE

@@ -1,0 +1,60 @@
+"""What several commands take: contacts, durations, the switch to JSON."""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ..contacts import Contact, parse_uri
+from ..errors import LocalError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+
+
+def contact(text: str) -> Contact:
+    """The contact of a ``dht://`` URI; a usage error that shows what is wrong with the text."""
+    try:
+        return parse_uri(text)
+    except LocalError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def duration(text: str) -> float:
+    """Seconds, of ``90``, ``15m``, ``24h`` or ``7d``; a usage error for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise click.BadParameter(f"expected a duration such as 90, 15m, 24h or 7d, got {text!r}")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def bootstrap_option(*, required: bool) -> Callable[[_Function], _Function]:
+    """``--bootstrap URI``, as often as one likes, or ``DHT_BOOTSTRAP``."""
+
+    def check(
+        _: click.Context, __: click.Parameter, given: tuple[Contact, ...]
+    ) -> tuple[Contact, ...]:
+        if required and not given:
+            raise click.UsageError(
+                "nobody to ask: say --bootstrap dht://KEY@HOST:PORT (the line that `dht node` "
+                "prints first), or set DHT_BOOTSTRAP to one or several of them"
+            )
+        return given
+
+    return click.option(
+        "--bootstrap",
+        type=contact,
+        multiple=True,
+        envvar="DHT_BOOTSTRAP",
+        show_envvar=True,
+        callback=check,
+        metavar="URI",
+        help="A node of the network: dht://KEY@HOST:PORT. Repeatable; blanks between them in the "
+        "environment.",
+    )
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
