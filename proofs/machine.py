@@ -62,6 +62,9 @@ class Reduced:
 
     pieces: int
     scale: float
+    #: Each piece is judged for itself, so that a long row becomes many short tests that can run on
+    #: both cores. Only where the judge of all says yes exactly when it says yes to each.
+    each_alone: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -82,8 +85,15 @@ class Row:
         """Run the small size, here and now; nothing is written."""
         if self.reduced is None:
             raise LookupError(f"row {self.name!r} has no reduced size")
-        size = self.reduced
-        return self.judge([_as_saved(self.piece(seed, size.scale)) for seed in range(size.pieces)])
+        return self.judge([self._reduced_piece(seed) for seed in range(self.reduced.pieces)])
+
+    def run_reduced_piece(self, seed: int) -> Verdict:
+        """Run and judge one piece of the small size, of a row that has ``each_alone``."""
+        return self.judge([self._reduced_piece(seed)])
+
+    def _reduced_piece(self, seed: int) -> Figures:
+        assert self.reduced is not None
+        return _as_saved(self.piece(seed, self.reduced.scale))
 
 
 @attrs.define(eq=False)

@@ -1,0 +1,1 @@
+"""Speed, measured beside others in the same run."""
