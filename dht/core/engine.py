@@ -291,7 +291,7 @@ class Engine:
             replicas=replicas,
             quorum=quorum,
             store_flags=self._flags,
-            reach=self._searches.reach_of_put(key, replicas),
+            reach=self._searches.reach_of_put(key, replicas, serves=self._home.serves),
             search=search,
             local=self._home,
             free_after=self._requests.free_after,
@@ -321,7 +321,7 @@ class Engine:
 
     def restore(self, now: float, record: Record, remaining_ms: int) -> None:
         """A record that this node kept over a restart, with what remains of its life."""
-        self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
+        self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None, handover=True)
 
     def set_contact(self, contact: Contact) -> None:
         """Others reach this node at another address now."""

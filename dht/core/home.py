@@ -36,9 +36,15 @@ class Home:
         return held and (held.record, max(1, int((held.deadline - now) * 1000)))
 
     def keep(
-        self, now: float, record: Record, *, remaining_ms: int, if_version: int | None
+        self,
+        now: float,
+        record: Record,
+        *,
+        remaining_ms: int,
+        if_version: int | None,
+        handover: bool = False,
     ) -> tuple[Status, Record | None]:
-        """Our own store's answer to a record."""
+        """Our own store's answer to a record; ``handover``: it is another holder's copy."""
         taken_before = self.storage.counters.stored
         status, held = self.storage.store(
             now,
@@ -46,7 +52,7 @@ class Home:
             remaining_ms=remaining_ms,
             wall_s=self.trusted_wall_s(now),
             source=self.contact.public_key,
-            handover=False,
+            handover=handover,
             if_version=if_version,
         )
         if self.storage.counters.stored != taken_before:  # not one that was held already

@@ -8,20 +8,21 @@ import attrs
 
 from ..config import VALUE_INLINE_MAX
 from ..contacts import Contact
-from ..records import Head, value_hash
+from ..records import Head, hash_of_pieces, piece_hashes
 from ..wire.codec import encode
 from ..wire.messages import Status, Stored
 from .channel.face import Channel, Ticket
 from .home import Home
-from .responder import Pull, Responder
+from .responder import Offer, Pull, Responder
+from .storage import quota_source
 from .tasks import Task, Tasks
 from .timers import Timers
 from .transfer import Transfer
 
-#: Values being pulled from their writers at once, and from one of them. Memory: each may grow to
+#: Values being pulled from their writers at once, and from one source. Memory: each may grow to
 #: ``Config.value_size_max``.
 PULLS_MAX = 64
-PULLS_PER_PEER_MAX = 8
+PULLS_PER_SOURCE_MAX = 8
 #: Stores of one value by one writer that its end answers: its tries.
 REPLIES_MAX = 2
 
@@ -39,9 +40,10 @@ class Offers:
     def make(self, task: Task, value: bytes) -> None:
         """Offers a value, if it is a large one, until ``withdraw``."""
         if len(value) > VALUE_INLINE_MAX:
-            digest = value_hash(value)
+            hashes = piece_hashes(value)
+            digest = hash_of_pieces(hashes)
             self._digests[task] = digest
-            self.responder.offers[digest] = value
+            self.responder.offers[digest] = Offer(value, hashes)
 
     def withdraw(self, task: Task) -> None:
         """The task has ended; another one may still offer the same value."""
@@ -59,6 +61,8 @@ class _Pulling:
 
     pull: Pull
     asker: Contact
+    #: Whose share of the pulls it takes: keys are free to make, subnets are not.
+    source: bytes
     replies: list[tuple[Ticket, bytes]]
 
 
@@ -89,11 +93,12 @@ class Pulls:
             under_way.replies.append((ticket, request_id))
             del under_way.replies[:-REPLIES_MAX]
             return Stored(time_s, Status.PULLING, 0, None, *pull.nearest)
-        of_this_peer = sum(pulling.asker.id == asker.id for pulling in self._pulling.values())
-        if len(self._pulling) >= PULLS_MAX or of_this_peer >= PULLS_PER_PEER_MAX:
+        source = quota_source(asker.address, asker.public_key)
+        of_this_source = sum(pulling.source == source for pulling in self._pulling.values())
+        if len(self._pulling) >= PULLS_MAX or of_this_source >= PULLS_PER_SOURCE_MAX:
             return Stored(time_s, Status.FULL, 0, None, *pull.nearest)
         task = Task(Transfer(pull.head, asker, self.flags), self._stepped)
-        self._pulling[key] = _Pulling(pull, asker, [(ticket, request_id)])
+        self._pulling[key] = _Pulling(pull, asker, source, [(ticket, request_id)])
         self._keys[task] = key
         # Not before this answer has left: the writer should hear PULLING first.
         self.timers.at(now, self._drive, task)

@@ -357,7 +357,9 @@ class Repair:
         return min(version, 1) if self.kind is Kind.CONTENT else version
 
     def _take(self, now: float, record: Record, remaining_ms: int) -> Status:
-        return self.local.keep(now, record, remaining_ms=remaining_ms, if_version=None)[0]
+        return self.local.keep(
+            now, record, remaining_ms=remaining_ms, if_version=None, handover=True
+        )[0]
 
 
 @final

@@ -50,9 +50,15 @@ class Local(Protocol):
         """A record of our own store and the milliseconds that it has left."""
 
     def keep(
-        self, now: float, record: Record, *, remaining_ms: int, if_version: int | None
+        self,
+        now: float,
+        record: Record,
+        *,
+        remaining_ms: int,
+        if_version: int | None,
+        handover: bool = False,
     ) -> tuple[Status, Record | None]:
-        """Our own store's answer to a record."""
+        """Our own store's answer to a record; ``handover``: it is another holder's copy."""
 
     def wall_ms(self, now: float, *, median: bool = False) -> int:
         """Our wall clock; or, with ``median``, the one that our peers agree on."""

@@ -324,7 +324,12 @@ class Put:
         return self._stored_by(owners) >= self._needed(owners)
 
     def _needed(self, owners: list[Contact]) -> int:
-        return self.quorum if self.quorum is not None else len(owners) // 2 + 1
+        """A majority of the owners found: who lives and has no room is one, if nobody took its
+        place."""
+        if self.quorum is not None:
+            return self.quorum
+        found = {owner.id for owner in owners} | {*self._refused}
+        return min(len(found), self.replicas) // 2 + 1
 
     def _stored_by(self, owners: list[Contact]) -> int:
         return sum(owner.id in self._stored for owner in owners)

@@ -4,7 +4,6 @@ Everything that a stranger can read or write passes through here. One function a
 by a table; each builds an answer that fits the room that the channel allows.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import final
 
@@ -14,7 +13,7 @@ from ..config import VALUE_INLINE_MAX, Config
 from ..contacts import CONTACT6_SIZE, Contact
 from ..errors import RemoteError
 from ..keyspace import Key
-from ..records import Head, Record, hash_of_pieces, piece_hashes
+from ..records import Head, Record
 from ..wire.codec import copy_of, pack_contacts, record_of_untrusted, wanted_contacts
 from ..wire.messages import (
     CONTACTS_TOO,
@@ -42,9 +41,15 @@ from .transfer import BLOCK_SIZE
 SUBNET_PER_ANSWER_MAX = 2
 #: Bytes of an answer that are neither contacts nor a value: id, tags, time, a record's head.
 ANSWER_RESERVE = 130
-#: Piece-hash lists of this many values are remembered while they are being fetched: hashing a
-#: megabyte for each of its blocks would be a lever against our CPU.
-HASH_MEMO_MAX = 4
+
+
+@final
+@attrs.frozen
+class Offer:
+    """A value that we want others to fetch, and the hashes of its pieces."""
+
+    value: bytes = attrs.field(repr=False)
+    piece_hashes: bytes = attrs.field(repr=False)
 
 
 @final
@@ -68,7 +73,7 @@ class Responder:
     storage: Storage
     config: Config
     #: Values that we offer in a put of our own, by hash: a client serves nothing else.
-    offers: dict[bytes, bytes] = attrs.field(factory=dict, init=False)
+    offers: dict[bytes, Offer] = attrs.field(factory=dict, init=False)
     #: The wall clock of our answers, in seconds; the engine sets it before each request.
     time_s: int = attrs.field(default=0, init=False)
     #: The wall clock for the clock rule; None while ours cannot be trusted.
@@ -80,9 +85,6 @@ class Responder:
         default=lambda _now, _kind, _key: None
     )
     _answers: dict[type, Callable[..., Answer | Pull]] = attrs.field(init=False)
-    _hash_memo: deque[tuple[bytes, bytes]] = attrs.field(
-        factory=lambda: deque(maxlen=HASH_MEMO_MAX), init=False
-    )
 
     def __attrs_post_init__(self) -> None:
         self._answers = {
@@ -120,6 +122,7 @@ class Responder:
             held.record,
             max(1, int((held.deadline - now) * 1000)),
             inline_max=min(VALUE_INLINE_MAX, room - ANSWER_RESERVE),
+            digest=held.value_hash,
         )
         contacts4 = contacts6 = b""
         if request.flags & CONTACTS_TOO:
@@ -210,29 +213,19 @@ class Responder:
 
     def fetch(self, now: float, request: Fetch) -> Block:
         """A block of a value that we hold or offer; an empty one when we do not."""
-        value = self.offers.get(request.value_hash)
-        if value is None:
+        offer = self.offers.get(request.value_hash)
+        if offer is None:
             held = self.storage.get(now, request.kind, int.from_bytes(request.key))
             # Who asks has been told of this version; a newer one has another hash.
-            if held is not None and self._hashes(held.record.value)[0] == request.value_hash:
-                value = held.record.value
-        if value is None:
-            return Block(self.time_s, request.offset, b"")
-        data = self._hashes(value)[1] if request.flags & HASHES else value
+            if held is None or held.value_hash() != request.value_hash:
+                return Block(self.time_s, request.offset, b"")
+            offer = Offer(held.record.value, held.piece_hashes())
+        data = offer.piece_hashes if request.flags & HASHES else offer.value
         length = min(request.length, BLOCK_SIZE)
         return Block(self.time_s, request.offset, data[request.offset : request.offset + length])
 
     def _fetch(self, now: float, asker: Contact, request: Fetch, room: int) -> Answer:
         return self.fetch(now, request)
-
-    def _hashes(self, value: bytes) -> tuple[bytes, bytes]:
-        """The value hash and the list of piece hashes, remembered by the value's identity."""
-        for known, hashes in self._hash_memo:
-            if known is value:
-                return hash_of_pieces(hashes), hashes
-        hashes = piece_hashes(value)
-        self._hash_memo.append((value, hashes))
-        return hash_of_pieces(hashes), hashes
 
     def _contacts(
         self, asker: Contact, target: int, count: int, flags: int, room: int

@@ -86,7 +86,7 @@ class Running:
         own_id = self.home.contact.id
         others = [contact for contact in contacts if contact.id != own_id]
         if len(others) < len(contacts):
-            self.home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
+            self.home.keep(now, record, remaining_ms=remaining_ms, if_version=None, handover=True)
         task = Task(spread(others, record, remaining_ms, self.flags), self._spread_stepped)
         self.offers.make(task, record.value)
         self.tasks.drive(now, task)

@@ -79,14 +79,16 @@ class Searches:
         doublings = (share > SILENCE_WIDENS) + (share > 2 * SILENCE_WIDENS)
         return max(self.config.alpha, min(self.config.alpha << doublings, self.config.alpha_max))
 
-    def reach_of_put(self, key: int, replicas: int) -> int:
+    def reach_of_put(self, key: int, replicas: int, *, serves: bool) -> int:
         """How near to the key a contact is an owner in all likelihood, so that a put need not ask
         before it stores: in a network that is known whole the owners are known, elsewhere they lie
         within the distance to be expected of them, or a little beyond. To ask one that turns out
-        to be none costs a copy too many, and no message."""
+        to be none costs a copy too many, and no message. ``serves``: this node may be an owner."""
         if self.knows_all():
-            nearest = self.table.closest(key, replicas)
-            return nearest[-1].id ^ key if len(nearest) == replicas else _EVERYWHERE
+            distances = [contact.id ^ key for contact in self.table.closest(key, replicas)]
+            if serves:
+                distances = sorted([*distances, self.table.own_id ^ key])
+            return distances[replicas - 1] if len(distances) >= replicas else _EVERYWHERE
         return self.table.expected_distance(replicas * 3 // 2)
 
     def knows_all(self) -> bool:

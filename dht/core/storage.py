@@ -22,7 +22,7 @@ import attrs
 from ..config import CLOCK_TOLERANCE_S, GRACE_S, Config
 from ..contacts import Address, is_local, subnet_of
 from ..keyspace import KEY_BITS
-from ..records import Head, Kind, Record, ttl_max_s
+from ..records import Head, Kind, Record, hash_of_pieces, piece_hashes, ttl_max_s
 from ..wire.messages import Status
 from .slots import SlotIndex
 
@@ -65,6 +65,18 @@ class Held:
     #: The account that it is charged to.
     account: bytes = attrs.field(repr=False)
     _order: Order | None = attrs.field(default=None, init=False, repr=False)
+    _pieces: bytes | None = attrs.field(default=None, init=False, repr=False)
+
+    def piece_hashes(self) -> bytes:
+        """The hashes of the value's pieces, hashed once: who fetches a megabyte block by block
+        must not make us hash it for each of them."""
+        if self._pieces is None:
+            self._pieces = piece_hashes(self.record.value)
+        return self._pieces
+
+    def value_hash(self) -> bytes:
+        """The hash of the value, at the cost of one hash over its piece hashes."""
+        return hash_of_pieces(self.piece_hashes())
 
     def order(self) -> Order:
         """``Record.order``, hashed once: a long value takes milliseconds."""

@@ -17,6 +17,7 @@ What is promised, and checked:
 Not promised, and not checked: that a read during faults sees the newest version.
 """
 
+from collections.abc import Callable
 from typing import final
 
 import attrs
@@ -72,6 +73,10 @@ class Write:
         what = "a delete" if self.value is None else f"{len(self.value)} bytes"
         how = "acknowledged" if self.acknowledged else "not acknowledged"
         return f"write {self.number} ({what}, version {self.version}, {how})"
+
+
+def _never(_: Write) -> bool:
+    return False
 
 
 @final
@@ -146,10 +151,12 @@ class History:
                     f"acknowledged, and is not above it, though nothing went wrong in this network",
                 )
 
-    def newest_acknowledged(self, slot: Slot) -> Write | None:
-        """The acknowledged write with the highest version."""
+    def newest_acknowledged(
+        self, slot: Slot, *, lost: Callable[[Write], bool] = _never
+    ) -> Write | None:
+        """The acknowledged write with the highest version, of those that are not ``lost``."""
         acknowledged = [write for write in self._by_slot.get(slot, ()) if write.acknowledged]
-        return max(acknowledged, key=_order, default=None)
+        return max((write for write in acknowledged if not lost(write)), key=_order, default=None)
 
     # ---- reading ----
 
@@ -181,14 +188,21 @@ class History:
             )
 
     def check_settled(
-        self, now: float, slot: Slot, record: Record | None, *, reader: str, lost: bool = False
+        self,
+        now: float,
+        slot: Slot,
+        record: Record | None,
+        *,
+        reader: str,
+        lost: Callable[[Write], bool] = _never,
     ) -> None:
         """Liveness, when the faults have ended and upkeep had its time; ``check_read`` included.
 
-        ``lost``: whoever stored the newest acknowledged version lost it: nothing can be demanded.
+        ``lost`` tells of an acknowledged write whether everybody who stored it has lost it since:
+        then it cannot be demanded any more.
         """
         self.check_read(now, slot, record, reader=reader)
-        newest = self.newest_acknowledged(slot)
+        newest = self.newest_acknowledged(slot, lost=lost)
         if newest is None or newest.version is None:
             return
         kind, key = slot
@@ -201,7 +215,6 @@ class History:
         elif (
             newest.value is not None
             and now < newest.expires_from
-            and not lost
             and not self._may_be_deleted(slot, newest)
         ):
             self._violate(now, f"{reader} found nothing at {key}, where {newest} must be")

@@ -304,20 +304,22 @@ class _Run:
             self._violate(f"{reader} could not read {slot[1]}: {finished.error}")
             return
         assert isinstance(finished.outcome, GetOutcome)
-        record = finished.outcome.record
-        lost = record is None and self._was_lost(slot)
-        self.history.check_settled(self.simulator.now, slot, record, reader=reader, lost=lost)
+        self.history.check_settled(
+            self.simulator.now,
+            slot,
+            finished.outcome.record,
+            reader=reader,
+            lost=self._was_lost,
+        )
 
-    def _was_lost(self, slot: Slot) -> bool:
-        """Has every node that stored the newest acknowledged version lost its disk since?"""
-        newest = self.history.newest_acknowledged(slot)
-        if newest is None or any(
-            record.version == newest.version for _, record in self.simulator.holders(*slot)
-        ):
+    def _was_lost(self, write: Write) -> bool:
+        """Has every node that stored this acknowledged write lost its disk since?"""
+        holders = self.simulator.holders(write.kind, write.key)
+        if any(record.version == write.version for _, record in holders):
             return False
-        stored = [self.simulator.at_address(contact.address) for contact in newest.stored]
+        stored = [self.simulator.at_address(contact.address) for contact in write.stored]
         return not any(
-            node is not None and node.alive and node.store_since <= newest.began_at
+            node is not None and node.alive and node.store_since <= write.began_at
             for node in stored
         )
 

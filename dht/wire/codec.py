@@ -3,7 +3,8 @@
 Functions that read network bytes end in ``_untrusted`` and can raise only ``RemoteError``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -19,7 +20,7 @@ from ..contacts import (
 from ..errors import RemoteError
 from ..identity import PUBLIC_KEY_SIZE
 from ..keyspace import Key, key_bytes
-from ..records import HASH_SIZE, Head, Kind, Record, check_untrusted
+from ..records import HASH_SIZE, Head, Kind, Record, check_untrusted, value_hash
 from .messages import REQUEST_ID_SIZE, WANT_IPV4, WANT_IPV6, Copy, Message
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -77,8 +78,15 @@ def wanted_contacts(contacts: Iterable[Contact], flags: int) -> list[Contact]:
     return [contact for contact in contacts if wanted[is_ipv6(contact.address)]]
 
 
-def copy_of(record: Record, remaining_ms: int, *, inline_max: int = VALUE_INLINE_MAX) -> Copy:
-    """The record as it travels. A value longer than ``inline_max`` stays behind: its hash goes.
+def copy_of(
+    record: Record,
+    remaining_ms: int,
+    *,
+    inline_max: int = VALUE_INLINE_MAX,
+    digest: Callable[[], bytes] | None = None,
+) -> Copy:
+    """The record as it travels. A value longer than ``inline_max`` stays behind: its hash goes,
+    which ``digest`` gives if it is known without hashing the value again.
 
     One that is no longer than its hash always travels itself: a hash in the place of 32 bytes
     would be taken for them.
@@ -93,7 +101,11 @@ def copy_of(record: Record, remaining_ms: int, *, inline_max: int = VALUE_INLINE
         ttl_ms=record.ttl_ms,
         remaining_ms=remaining_ms,
         size=size,
-        payload=record.value if size <= max(inline_max, HASH_SIZE) else record.head.value_hash,
+        payload=(
+            record.value
+            if size <= max(inline_max, HASH_SIZE)
+            else (digest or partial(value_hash, record.value))()
+        ),
     )
 
 

@@ -31,7 +31,7 @@ from dht.core.events import (
     PeerAdded,
     RecordStored,
 )
-from dht.core.large_values import PULLS_PER_PEER_MAX
+from dht.core.large_values import PULLS_PER_SOURCE_MAX
 from dht.core.outcomes import LookupOutcome, PutOutcome
 from dht.errors import LocalError, NoPeers, QuorumNotReached, ValueTooLarge, VersionConflict
 from dht.keyspace import Key, content_key, key_bytes, owners, plain_key
@@ -792,18 +792,18 @@ def test_one_writer_has_so_many_values_pulled_at_once_and_no_more() -> None:
     pair = Pair()
     stranger = pair.stranger()
     answers = []
-    for number in range(PULLS_PER_PEER_MAX + 1):
+    for number in range(PULLS_PER_SOURCE_MAX + 1):
         large = record(f"k{number}", bytes([number]) * 2000)
         answers += [
             message.status
             for message in stranger.say(pair.alice, store_of(large))
             if isinstance(message, Stored)
         ]
-    assert answers == [Status.PULLING] * PULLS_PER_PEER_MAX + [Status.FULL]
+    assert answers == [Status.PULLING] * PULLS_PER_SOURCE_MAX + [Status.FULL]
     pair.run_for(60.0)  # the stranger never gives a block
     assert not pair.leftovers(pair.alice)
     assert [m.status for m in stranger.heard_of(Stored)].count(Status.UNFETCHED) == (
-        PULLS_PER_PEER_MAX
+        PULLS_PER_SOURCE_MAX
     )
 
 

@@ -357,7 +357,13 @@ class Holder(AtHome):
     taken: int = 0
 
     def keep(
-        self, now: float, record: Record, *, remaining_ms: int, if_version: int | None
+        self,
+        now: float,
+        record: Record,
+        *,
+        remaining_ms: int,
+        if_version: int | None,
+        handover: bool = False,
     ) -> tuple[Status, Record | None]:
         self.taken += 1
         return super().keep(now, record, remaining_ms=remaining_ms, if_version=if_version)

@@ -92,7 +92,13 @@ class AtHome:
         return self.store and (self.store, 60_000)
 
     def keep(
-        self, now: float, record: Record, *, remaining_ms: int, if_version: int | None
+        self,
+        now: float,
+        record: Record,
+        *,
+        remaining_ms: int,
+        if_version: int | None,
+        handover: bool = False,
     ) -> tuple[Status, Record | None]:
         if self.refuses is not None:
             return self.refuses, self.store

@@ -11,8 +11,8 @@ from dht.config import VALUE_INLINE_MAX, Config
 from dht.contacts import CONTACT4_SIZE, CONTACT6_SIZE, Contact, is_ipv6, is_local, subnet_of
 from dht.core.channel.plain import ROOM
 from dht.core.responder import (
-    HASH_MEMO_MAX,
     SUBNET_PER_ANSWER_MAX,
+    Offer,
     Pull,
     Responder,
     spread_over_subnets,
@@ -134,7 +134,7 @@ def test_the_longest_answers_there_are_fit_a_datagram() -> None:
 
 
 def block_of(to: Responder) -> Block:
-    to.offers[bytes(32)] = bytes(5000)
+    to.offers[bytes(32)] = Offer(bytes(5000), bytes(32))
     return to.fetch(
         NOW, Fetch(flags=0, kind=1, key=bytes(32), value_hash=bytes(32), offset=0, length=2**31)
     )
@@ -361,11 +361,23 @@ def test_a_fetch_of_another_version_gives_nothing() -> None:
     assert to.fetch(NOW, fetch(b"new" * 100)).data == b"new" * 100
 
 
-def test_a_value_is_hashed_once_while_it_is_fetched_and_few_are_remembered() -> None:
+def test_a_held_value_is_hashed_once_however_often_it_is_fetched() -> None:
     to = responder()
-    for number in range(20):
-        value = bytes([number]) * 5000
-        to.offers[value_hash(value)] = value
-        for offset in range(0, 5000, BLOCK_SIZE):
-            to.fetch(NOW, fetch(value, offset, flags=HASHES))
-    assert len(to._hash_memo) == HASH_MEMO_MAX
+    value = bytes(5000)
+    large = record(value)
+    to.storage.store(
+        NOW,
+        large,
+        remaining_ms=60_000,
+        wall_s=None,
+        source=b"a source",
+        handover=False,
+        if_version=None,
+    )
+    held = to.storage.get(NOW, large.kind, large.key)
+    assert held is not None
+    hashes = held.piece_hashes()
+    for offset in range(0, 5000, BLOCK_SIZE):
+        told = to.fetch(NOW, fetch(value, offset, flags=HASHES))
+        assert told.data == piece_hashes(value)[offset : offset + BLOCK_SIZE]
+    assert held.piece_hashes() is hashes

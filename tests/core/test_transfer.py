@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dht.config import Config
 from dht.contacts import Address
 from dht.core.machine import FINISHED, Ask, Wait
-from dht.core.responder import Responder
+from dht.core.responder import Offer, Responder
 from dht.core.routing import RoutingTable
 from dht.core.storage import Storage
 from dht.core.transfer import (
@@ -21,7 +21,7 @@ from dht.core.transfer import (
     Transfer,
 )
 from dht.keyspace import Key, plain_key
-from dht.records import HASH_SIZE, PIECE_SIZE, Kind, Record, piece_count
+from dht.records import HASH_SIZE, PIECE_SIZE, Kind, Record, piece_count, piece_hashes
 from dht.wire.codec import copy_of, decode_untrusted
 from dht.wire.messages import HASHES, Block, Fetch, Store
 from tests.core.contacts_for_tests import contact
@@ -39,7 +39,7 @@ def record_of(value: bytes) -> Record:
 def holder_of(value: bytes) -> Responder:
     """What a holder of the value answers to a fetch."""
     responder = Responder(RoutingTable(1, config=Config()), Storage(Config()), Config())
-    responder.offers[record_of(value).head.value_hash] = value
+    responder.offers[record_of(value).head.value_hash] = Offer(value, piece_hashes(value))
     return responder
 
 
@@ -139,7 +139,7 @@ def test_one_wrong_byte_anywhere_is_refused(size: int, where: float, flip: int) 
     wrong[int(where * size)] ^= flip
     head = record_of(value).head
     holder = holder_of(value)
-    holder.offers[head.value_hash] = bytes(wrong)
+    holder.offers[head.value_hash] = Offer(bytes(wrong), piece_hashes(value))
     transfer = Transfer(head, HOLDER, 0)
     pull(transfer, holder, Random(0))
     assert transfer.failed
@@ -271,7 +271,8 @@ def test_a_holder_that_gives_wrong_bytes_does_not_stop_a_get() -> None:
     for held in liar.engine.storage._held.values():
         spoilt = bytearray(value)
         spoilt[70_000] ^= 1
-        liar.engine._responder.offers[held.record.head.value_hash] = bytes(spoilt)
+        spoilt_offer = Offer(bytes(spoilt), piece_hashes(value))
+        liar.engine._responder.offers[held.record.head.value_hash] = spoilt_offer
     found = net.get(reader, "k")
     assert found.value == value
     assert found.agreed != (liar.contact,)

@@ -226,7 +226,7 @@ def test_of_many_gets_those_that_missed_their_quorum_are_told_together() -> None
 # ---- arguments ----
 
 _Mistakes = tuple[str, list[Any]]
-_KEY: _Mistakes = ("key", [None, 7, 1.5, ["x"], object()])
+_KEY: _Mistakes = ("key", [None, 7, 1.5, ["x"], ...])
 _PUT: list[_Mistakes] = [
     _KEY,
     ("value", [None, "text", bytearray(b"x"), 7]),

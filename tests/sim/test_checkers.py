@@ -71,11 +71,13 @@ class Told:
         return self._judge(self.history.check_read, got, at)
 
     def settled(
-        self, got: Record | None, *, at: float | None = None, lost: bool = False
+        self, got: Record | None, *, at: float | None = None, lost: tuple[int, ...] = ()
     ) -> list[str]:
         self.history.violations.clear()
         when = self.now if at is None else at
-        self.history.check_settled(when, SLOT, got, reader="node 7", lost=lost)
+        self.history.check_settled(
+            when, SLOT, got, reader="node 7", lost=lambda write: write.version in lost
+        )
         return self.history.violations
 
     def _judge(self, check: object, got: Record | None, at: float | None) -> list[str]:
@@ -223,7 +225,17 @@ def test_what_has_ended_need_not_be_there_and_what_was_lost_cannot() -> None:
     told.write(b"a", 5, ttl_s=100)
     assert told.settled(None, at=99)
     assert told.settled(None, at=101) == []
-    assert told.settled(None, at=99, lost=True) == []
+    assert told.settled(None, at=99, lost=(5,)) == []
+
+
+def test_where_the_newest_was_lost_the_one_before_is_demanded() -> None:
+    told = Told()
+    told.write(b"a", 5)
+    told.write(b"b", 6)
+    assert told.settled(record(b"a", 5))
+    assert told.settled(record(b"a", 5), lost=(6,)) == []
+    assert told.settled(None, lost=(6,))
+    assert told.settled(None, lost=(5, 6)) == []
 
 
 def test_of_a_key_without_an_acknowledged_write_nothing_is_demanded() -> None:
