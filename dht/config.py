@@ -63,6 +63,9 @@ class Config:
     refresh_interval_s: float = _knob(HOUR_S, 1, DAY_S)
     #: A holder makes sure so often that the owners have the record. Kademlia 2002 section 2.5.
     repair_interval_s: float = _knob(HOUR_S, 1, DAY_S)
+    #: The holder nearest to the key repairs first; each further one waits so much longer, sees that
+    #: the work was done, and leaves it. Long enough for a lookup with timeouts; guess.
+    repair_turn_s: float = _knob(10.0, 0.01, HOUR_S)
 
     # ---- timeouts: RFC 6298 with bounds fit for UDP between strangers ----
 

@@ -146,6 +146,8 @@ class Contact:
     packed: bytes
     #: The /24 or /48 by which its owner is known; None on local ranges, where it says nothing.
     subnet: bytes | None = None
+    #: May a datagram be sent there at all?
+    reachable: bool = True
 
     @property
     def uri(self) -> str:
@@ -175,6 +177,7 @@ def unpack_contact(packed: bytes) -> Contact:
         id=node_id(public_key),
         packed=packed,
         subnet=None if is_local(address) else subnet_of(address),
+        reachable=is_reachable(address),
     )
 
 

@@ -25,6 +25,7 @@ from ..wire.codec import decode_untrusted, encode
 from ..wire.messages import (
     CLIENT,
     CONTACTS_TOO,
+    COUNT_MAX,
     REQUEST_TYPES,
     WANT_IPV4,
     Block,
@@ -193,7 +194,7 @@ class Engine:
     def start_lookup(self, now: float, target: Key, *, disjoint: int = 1) -> OperationId:
         """Finds the ``Config.replicas`` live nodes nearest to a key."""
         want = self.config.replicas
-        find = Find(flags=self._flags, target=key_bytes(target), count=self.config.k, kind=0)
+        find = Find(flags=self._flags, target=key_bytes(target), count=self._count, kind=0)
         search = self._searches.begin(
             now,
             target,
@@ -218,7 +219,7 @@ class Engine:
         config = self.config
         check_quorum(quorum, config.replicas, or_majority=False)
         flags = self._flags | (CONTACTS_TOO if quorum > 1 else 0)
-        body = encode(GetMessage(flags=flags, kind=kind, key=key_bytes(key), count=config.k))
+        body = encode(GetMessage(flags=flags, kind=kind, key=key_bytes(key), count=self._count))
         reach = self.table.expected_distance(config.replicas)
         search = self._searches.begin(
             now,
@@ -294,6 +295,7 @@ class Engine:
             reach=self._searches.reach_of_put(key, replicas, serves=self._home.serves),
             search=search,
             local=self._home,
+            alone_ok=not self.bootstrap,
             free_after=self._requests.free_after,
             value_size_max=config.value_size_max,
             shared=shared,
@@ -321,7 +323,7 @@ class Engine:
 
     def restore(self, now: float, record: Record, remaining_ms: int) -> None:
         """A record that this node kept over a restart, with what remains of its life."""
-        self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None, handover=True)
+        self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
 
     def set_contact(self, contact: Contact) -> None:
         """Others reach this node at another address now."""
@@ -379,6 +381,10 @@ class Engine:
         )
 
     # ---- private: operations ----
+
+    @property
+    def _count(self) -> int:
+        return min(self.config.k, COUNT_MAX)
 
     @property
     def _flags(self) -> int:

@@ -10,7 +10,7 @@ from ..keyspace import Key
 from ..records import Kind, Record
 from ..wire.messages import Status
 from .maintenance import ClockSamples
-from .storage import Storage
+from .storage import OWN_SOURCE, Storage
 
 
 @final
@@ -51,7 +51,7 @@ class Home:
             record,
             remaining_ms=remaining_ms,
             wall_s=self.trusted_wall_s(now),
-            source=self.contact.public_key,
+            source=OWN_SOURCE,
             handover=handover,
             if_version=if_version,
         )

@@ -13,7 +13,7 @@ nothing. Candidates are ordered by their distance to the target; three rules cho
   matters to the end only if it is among them.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol, final
@@ -96,6 +96,7 @@ class Lookup:
     # All keyed by the distance to the target.
     _contacts: dict[int, Contact]  # everybody ever named
     _order: list[int]  # sorted: the candidates that have not failed
+    _answered_run: int  # so many of them, from the nearest on, are known to have answered
     _tellers: dict[int, _Asked]  # who named it first; our own table's are absent
     _asked: dict[int, _Asked]
     _in_flight: dict[int, _Asked]
@@ -129,6 +130,7 @@ class Lookup:
         self._contacts = contacts = {seed.id ^ target: seed for seed in seeds}
         contacts.pop(own_id ^ target, None)
         self._order = sorted(contacts)  # they come sorted from the table: one pass
+        self._answered_run = 0
         self._tellers = {}
         self._asked = {}
         self._in_flight = {}
@@ -140,12 +142,7 @@ class Lookup:
 
     def next(self, now: float) -> Ask | Wait | Finished:
         """Say what is to be done at ``now``; see ``Machine``."""
-        asked = self._asked
-        for place in self._order[: self.want]:
-            step = asked.get(place)
-            if step is None or step.result is not _ANSWERED:
-                break
-        else:
+        if self._have_answered():
             return FINISHED
         holding = late = 0
         for step in self._in_flight.values():
@@ -177,7 +174,7 @@ class Lookup:
         if step.result is not _PENDING and step.result is not _SILENT:
             return
         if self._in_flight.pop(place, None) is None and not self._is_candidate(place):
-            insort(self._order, place)
+            self._enter(place)
         self._contacts[place] = contact
         self._asked[place] = step
         step.result = _ANSWERED
@@ -273,6 +270,18 @@ class Lookup:
 
     # ---- how it decides ----
 
+    def _have_answered(self) -> bool:
+        """Have the nearest ``want``, or all there are?"""
+        asked, order = self._asked, self._order
+        run, end = self._answered_run, min(self.want, len(order))
+        while run < end:
+            step = asked.get(order[run])
+            if step is None or step.result is not _ANSWERED:
+                break
+            run += 1
+        self._answered_run = run
+        return run >= end
+
     def _choose(self, now: float) -> int | None:
         """The place of the contact to ask now, if any."""
         if len(self._steps) >= ASKED_MAX:
@@ -280,8 +289,8 @@ class Lookup:
         asked, tellers = self._asked, self._tellers
         crowded = self._crowded() if len(self._in_flight) >= UNANSWERED_PER_TELLER_MAX else ()
         deferred = None
-        room = self.want
-        for place in self._order:
+        room = self.want - self._answered_run
+        for place in islice(self._order, self._answered_run, None):
             step = asked.get(place)
             if step is None or step.result is _SILENT:
                 if not crowded or tellers.get(place) not in crowded:
@@ -331,7 +340,7 @@ class Lookup:
 
     def _has_unasked(self) -> bool:
         asked = self._asked
-        for place in self._order:
+        for place in islice(self._order, self._answered_run, None):
             step = asked.get(place)
             if step is None or step.result is _SILENT:
                 return True
@@ -351,7 +360,7 @@ class Lookup:
             if known is None:
                 contacts[place] = contact
                 tellers[place] = step
-                insort(order, place)
+                self._enter(place)
                 step.named += 1
             else:
                 self.duplicates += 1
@@ -368,7 +377,7 @@ class Lookup:
             return
         if step is not None and step.result is _SILENT and not self._is_candidate(place):
             self._contacts[place] = contact
-            insort(self._order, place)
+            self._enter(place)
         elif step is None or step.result is _PENDING or step.result is _SILENT:
             addresses.append(contact)
 
@@ -378,6 +387,12 @@ class Lookup:
             if step.contact.packed == contact.packed:
                 return step
         return None
+
+    def _enter(self, place: int) -> None:
+        """A candidate more, which has not answered as far as ``_answered_run`` knows."""
+        at = bisect_left(self._order, place)
+        self._order.insert(at, place)
+        self._answered_run = min(self._answered_run, at)
 
     def _is_candidate(self, place: int) -> bool:
         order = self._order
@@ -389,6 +404,7 @@ class Lookup:
         at = bisect_left(order, place)
         if at < len(order) and order[at] == place:
             del order[at]
+            self._answered_run = min(self._answered_run, at)
 
     def _answered(self) -> Iterator[Contact]:
         asked = self._asked

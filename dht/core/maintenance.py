@@ -17,7 +17,7 @@ from ..config import CLOCK_TOLERANCE_S, Config
 from ..contacts import Address, Contact, is_local, subnet_of
 from ..errors import RemoteError
 from ..keyspace import Key, key_bytes
-from ..records import Head, Kind, Record
+from ..records import Kind, Record
 from ..wire.codec import copy_of, encode, record_of_untrusted
 from ..wire.messages import HANDOVER, Found, Get, Message, Nodes, Status, Store, Stored
 from .machine import FINISHED, Ask, Finished, Wait
@@ -30,9 +30,6 @@ JITTER = 0.2
 CLOCK_SAMPLES = 20
 #: Seconds. What answers tell is rounded to one, and has travelled: a smaller change is none.
 CLOCK_GRAIN_S = 2.0
-#: The first holder (the nearest to the key) repairs at once; each further one waits so much
-#: longer, sees that the work was done, and leaves it.
-REPAIR_RANK_DELAY_S = 10.0
 
 
 class Standing(Enum):
@@ -264,7 +261,6 @@ class Repair:
     local: Local
     _versions: dict[int, int] = attrs.field(factory=dict, init=False)
     _asked_for_newer: Contact | None = attrs.field(default=None, init=False)
-    _newer_head: Head | None = attrs.field(default=None, init=False)
     _second: Spread | Transfer | None = attrs.field(default=None, init=False)
     _remaining_ms: int = attrs.field(default=0, init=False)
     _done: bool = attrs.field(default=False, init=False)

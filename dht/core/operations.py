@@ -32,6 +32,7 @@ class Search(Protocol):
     def result(self) -> list[Contact]: ...
     def known(self) -> list[Contact]: ...
     def widen(self, want: int) -> None: ...
+    def why_stopped(self) -> str: ...
     def trace(self, now: float, stopped: str, *, holders: Iterable[Contact] = ()) -> Trace: ...
 
 
@@ -117,7 +118,7 @@ class LookupOperation:
 
     def _settle(self, now: float) -> None:
         self.settled = True
-        trace = self.search.trace(now, f"the {self.count} nearest have answered")
+        trace = self.search.trace(now, self.search.why_stopped())
         if trace.nodes and not self._answered:
             self.error = NoPeers(f"nobody answered the lookup; tried {self.local.tried()}")
             return

@@ -29,6 +29,9 @@ from .outcomes import Outcome, PutOutcome, Refusal
 BELIEVED_AHEAD_MS = int(CLOCK_TOLERANCE_S * 1000 * 3 / 4)
 #: A put goes above versions that it did not know of so often; then others are faster than it.
 RESTAMPS_MAX = 3
+#: Milliseconds. A holder with a right clock refuses ours when it is a day off; an hour is far more
+#: than what answers take and round. Threat: one liar's word against a right clock.
+CLOCK_OFF_MS = 3_600_000
 
 
 @attrs.define(eq=False)
@@ -50,6 +53,8 @@ class Put:
     value_size_max: int
     #: Contacts this near to the key are asked to store without being asked anything before.
     reach: int = 0
+    #: May this node be the only owner? Not one that joined others: they are merely out of reach.
+    alone_ok: bool = True
     shared: Shared | None = None
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
@@ -81,6 +86,7 @@ class Put:
     #: The versions before the restamps.
     _stamped_before: list[int] = attrs.field(factory=list, init=False)
     _restamped_by_clock: bool = attrs.field(default=False, init=False)
+    _no_room_at_home: bool = attrs.field(default=False, init=False)
     _stores: int = attrs.field(default=0, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:
@@ -158,10 +164,14 @@ class Put:
         if self._asked and not self._answered:
             self.error = NoPeers(f"nobody answered the put; tried {self.local.tried()}")
             return
+        owners = self._nearest()
+        if not self.alone_ok and [owner.id for owner in owners] == [self.local.contact.id]:
+            self.error = NoPeers(f"nobody is left to store it with; tried {self.local.tried()}")
+            return
         if self.record is None:
             self._stamp(now)
         # Not more than ``replicas`` at once: who refused because of what it holds stays an owner.
-        for contact in self._nearest():
+        for contact in owners:
             if contact.id in self._owners:
                 continue
             self._owners[contact.id] = contact
@@ -197,7 +207,7 @@ class Put:
         """The wall clock, or just above the newest version that is known to be held."""
         held = self.local.held(now, self.kind, self.key) if self.local.serves else None
         believed = max(wall_ms, self.local.wall_ms(now, median=True)) + BELIEVED_AHEAD_MS
-        claims = [*self._versions_seen, held[0].version if held else 0]
+        claims = [*self._versions_seen, *self._stamped_before, held[0].version if held else 0]
         seen = max(
             self.if_version or 0,
             max((version for version in claims if version <= believed), default=0),
@@ -210,7 +220,9 @@ class Put:
         if self._late:
             together = {contact.id: contact for contact in (*known, *self._late.values())}
             known = [together[node_id] for node_id in sorted(together, key=self.key.__xor__)]
-        return with_self(known, self.local, self.key)[: self.replicas]
+        if not self._no_room_at_home:
+            known = with_self(known, self.local, self.key)
+        return known[: self.replicas]
 
     def _store_at_home(self, now: float) -> None:
         assert self.record is not None
@@ -263,6 +275,8 @@ class Put:
             self._stored[contact.id] = contact
             self._refused.pop(contact.id, None)
             return
+        if status is Status.VERSION and self.if_version is None:
+            status = Status.INVALID  # it answers a condition that we did not make
         if held is not None and (self._newest is None or is_newer(held, self._newest)):
             self._newest = held
         self._refused[contact.id] = Refusal(contact=contact, reason=status.name.lower())
@@ -272,13 +286,19 @@ class Put:
                 self._version_held = max(self._version_held, version)
         elif self.settled and status in (Status.CLOCK, Status.OLD):
             pass  # to stamp anew now would undo what others wrote after our acknowledgement
-        elif status is Status.CLOCK and not self._restamped_by_clock:
+        elif status is Status.CLOCK and not self._restamped_by_clock and self._clock_is_off(now):
             self._restamped_by_clock = True
             self._restamp(now, median=True)
         elif status is Status.OLD and self._may_go_above(now, version):
             self._restamp(now)
         elif status not in (Status.OLD, Status.CLOCK):
+            self._no_room_at_home = self._no_room_at_home or contact == self.local.contact
             self.search.on_failure(now, contact)  # no room there: the next nearest instead
+
+    def _clock_is_off(self, now: float) -> bool:
+        """Do those who answered us agree with whoever says that our clock is wrong?"""
+        difference_ms = self.local.wall_ms(now, median=True) - self.local.wall_ms(now)
+        return abs(difference_ms) > CLOCK_OFF_MS
 
     def _may_go_above(self, now: float, version: int) -> bool:
         """An owner that was not asked before holds a newer version: go above it, a few times."""

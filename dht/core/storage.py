@@ -40,6 +40,9 @@ _SWEEP_SIZE_MAX = 2**20
 
 # The account of what other holders hand over. No source has this name.
 _HANDOVER = b""
+#: The account of the node itself: what its own user puts, or what it kept over a restart, is
+#: limited by the whole store and nothing else. No key and no subnet is named so.
+OWN_SOURCE = b"own"
 
 # A slot is one number: the key, then 8 bits of the kind. In this order slots near in the key space
 # are neighbours.
@@ -315,6 +318,8 @@ class Storage:
         return account.size + size <= limits.size and account.count + count <= limits.count
 
     def _limits_of(self, name: bytes) -> _Limits:
+        if name == OWN_SOURCE:
+            return self._limits
         return self._handover_limits if name == _HANDOVER else self._source_limits
 
     def _put(self, held: Held) -> None:

@@ -27,6 +27,10 @@ from .machine import FINISHED, Ask, Finished, Wait
 BLOCK_SIZE = 1024
 #: Blocks in flight: 32 KiB a round trip, 210 KiB/s at 156 ms; guess.
 WINDOW = 32
+#: Given up, whatever comes, after these seconds and those that the value takes at the lowest rate
+#: worth waiting for, in bytes a second; guesses. Threat: a holder that gives a block now and then.
+PATIENCE_S = 20.0
+RATE_MIN = 16 * 1024
 #: Given up after so many requests in a row that nobody answered (each was tried twice).
 FAILURES_MAX = 8
 #: The same before the first block came, while one at a time is asked: a get is not to wait longer
@@ -45,8 +49,10 @@ class _Range:
         return [start for start in range(0, self.size, BLOCK_SIZE) if start not in self.blocks]
 
     def add(self, offset: int, data: bytes) -> bool:
-        """False for a block that was not asked for, or of the wrong length."""
-        if offset < 0 or offset % BLOCK_SIZE or len(data) != min(BLOCK_SIZE, self.size - offset):
+        """False for a block that was not asked for, is there already, or has the wrong length."""
+        if offset in self.blocks or offset < 0 or offset % BLOCK_SIZE:
+            return False
+        if len(data) != min(BLOCK_SIZE, self.size - offset):
             return False
         self.blocks[offset] = data
         return True
@@ -75,6 +81,7 @@ class Transfer:
     #: One until the first block came: who only claims an address cannot have it flooded by us.
     _window: int = attrs.field(default=1, init=False)
     _failures: int = attrs.field(default=0, init=False)
+    _ends_at: float | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         if piece_count(self.head.size) > 1:
@@ -84,6 +91,10 @@ class Transfer:
             self._begin(self.head.size)
 
     def next(self, now: float) -> Ask | Wait | Finished:
+        if self._ends_at is None:
+            self._ends_at = now + PATIENCE_S + self.head.size / RATE_MIN
+        if self.record is None and now >= self._ends_at:
+            self.failed = True
         if self.record is not None or self.failed:
             return FINISHED
         if not self._in_flight and not self._to_ask:
@@ -91,7 +102,7 @@ class Transfer:
         if self._to_ask and self._in_flight < self._window:
             self._in_flight += 1
             return Ask(self.contact, self._fetch(self._to_ask.pop()))
-        return Wait(None)
+        return Wait(self._ends_at)
 
     def on_reply(
         self, now: float, contact: Contact, message: Message, closer: list[Contact]

@@ -16,11 +16,10 @@ from ..contacts import Contact
 from ..keyspace import KEY_BITS, Key, key_bytes
 from ..records import Kind
 from ..wire.codec import encode
-from ..wire.messages import HANDOVER, Find, Ping
+from ..wire.messages import COUNT_MAX, HANDOVER, Find, Ping
 from .events import Alone, Event, Joined, JoinFailed
 from .maintenance import (
     JITTER,
-    REPAIR_RANK_DELAY_S,
     Due,
     Join,
     Membership,
@@ -169,7 +168,9 @@ class Upkeep:
         """A record entered the store: from now on it is looked after."""
         held = self.storage.get(now, kind, key)
         if held is not None:
-            self.repairs.set(kind, key, self._next_repair_at(now, held))
+            # Anybody may store content again: that must not put off a look at its owners for ever.
+            plan = self.repairs.hasten if kind == Kind.CONTENT else self.repairs.set
+            plan(kind, key, self._next_repair_at(now, held))
         self._arm_repair(now)
         self._arm_expiry(now)
 
@@ -292,7 +293,8 @@ class Upkeep:
             self._refresh_next(now)
 
     def _own_lookup(self, now: float, target: int, seeds: Sequence[Contact], want: int) -> Search:
-        find = Find(flags=self.flags, target=key_bytes(target), count=self.config.k, kind=0)
+        count = min(self.config.k, COUNT_MAX)
+        find = Find(flags=self.flags, target=key_bytes(target), count=count, kind=0)
         return self.searches.begin(now, target, encode(find), want=want, seeds=seeds)
 
     # ---- records ----
@@ -345,7 +347,7 @@ class Upkeep:
         if not due.turn_taken and (rank := self._rank(key)):
             # Who was believed before is still counted: else a liar nearer to the key than we are
             # could put us off in each of these pauses, for ever.
-            delay = rank * self._jittered(REPAIR_RANK_DELAY_S)
+            delay = rank * self._jittered(self.config.repair_turn_s)
             self.repairs.set(kind, key, now + delay, turn_taken=True, postponed=due.postponed)
             return
         self.repairs.set(kind, key, self._next_repair_at(now, held))

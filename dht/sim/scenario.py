@@ -14,7 +14,7 @@ import attrs
 from ..config import VALUE_INLINE_MAX, Config
 from ..core.engine import Engine
 from ..core.events import OperationFinished, OperationId
-from ..core.maintenance import JITTER, POSTPONED_MAX, REPAIR_RANK_DELAY_S
+from ..core.maintenance import JITTER, POSTPONED_MAX
 from ..core.outcomes import GetOutcome
 from ..errors import InternalError
 from ..keyspace import Key, content_key, plain_key
@@ -26,7 +26,11 @@ from .world import Traffic
 
 #: Upkeep that is quick, so that minutes of virtual time show what days of the default would.
 SCENARIO_CONFIG = Config(
-    repair_interval_s=30.0, refresh_interval_s=300.0, probe_interval_s=15.0, rejoin_max_s=5.0
+    repair_interval_s=30.0,
+    repair_turn_s=2.0,
+    refresh_interval_s=300.0,
+    probe_interval_s=15.0,
+    rejoin_max_s=5.0,
 )
 
 #: Nodes that read each key back in the end.
@@ -186,7 +190,7 @@ class _Run:
         as it believes others that they look after the record.
         """
         config = self.config
-        turn_s = config.repair_interval_s + config.replicas * REPAIR_RANK_DELAY_S
+        turn_s = config.repair_interval_s + config.replicas * config.repair_turn_s
         return 4 * config.rejoin_max_s + (POSTPONED_MAX + 1) * turn_s * (1 + JITTER) + 10.0
 
     # ---- work ----

@@ -13,8 +13,6 @@ from ..contacts import (
     CONTACT4_SIZE,
     CONTACT6_SIZE,
     Contact,
-    is_ipv6,
-    is_reachable,
     unpack_contact,
 )
 from ..errors import RemoteError
@@ -41,11 +39,11 @@ def decode_untrusted(frame: bytes) -> tuple[bytes, Message]:
 
 def pack_contacts(contacts: Iterable[Contact]) -> tuple[bytes, bytes]:
     """The packed IPv4 contacts and the packed IPv6 contacts, each in the order given."""
-    packed4: list[bytes] = []
-    packed6: list[bytes] = []
-    for contact in contacts:
-        (packed4 if len(contact.packed) == CONTACT4_SIZE else packed6).append(contact.packed)
-    return b"".join(packed4), b"".join(packed6)
+    packed = [contact.packed for contact in contacts]
+    packed4 = [each for each in packed if len(each) == CONTACT4_SIZE]
+    if len(packed4) == len(packed):
+        return b"".join(packed4), b""
+    return b"".join(packed4), b"".join([each for each in packed if len(each) != CONTACT4_SIZE])
 
 
 def unpack_contacts_untrusted(contacts4: bytes, contacts6: bytes) -> list[Contact]:
@@ -64,7 +62,7 @@ def unpack_contacts_untrusted(contacts4: bytes, contacts6: bytes) -> list[Contac
         chunk = contacts6[start : start + CONTACT6_SIZE]
         if not chunk.startswith(_IPV4_MAPPED, PUBLIC_KEY_SIZE):  # one peer, one address
             chunks.append(chunk)
-    return [contact for contact in map(unpack_contact, chunks) if is_reachable(contact.address)]
+    return [contact for contact in map(unpack_contact, chunks) if contact.reachable]
 
 
 def wanted_contacts(contacts: Iterable[Contact], flags: int) -> list[Contact]:
@@ -74,8 +72,8 @@ def wanted_contacts(contacts: Iterable[Contact], flags: int) -> list[Contact]:
         return list(contacts)
     if not flags & both:
         return []
-    wanted = {False: flags & WANT_IPV4, True: flags & WANT_IPV6}
-    return [contact for contact in contacts if wanted[is_ipv6(contact.address)]]
+    size = CONTACT4_SIZE if flags & WANT_IPV4 else CONTACT6_SIZE
+    return [contact for contact in contacts if len(contact.packed) == size]
 
 
 def copy_of(

@@ -15,6 +15,8 @@ from ..config import DATAGRAM_SIZE_MAX
 from ..records import HASH_SIZE, VERSION_MAX
 
 REQUEST_ID_SIZE = 8
+#: Contacts that a request may ask for; no datagram holds more than 30.
+COUNT_MAX = 64
 
 # Bits of a request's ``flags``.
 CLIENT = 1  #: the asker never serves: do not keep it, do not tell others of it
@@ -56,7 +58,7 @@ _Version = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 _Milliseconds = Annotated[int, Meta(ge=0, le=2**53)]
 _Seconds = Annotated[int, Meta(ge=0, le=2**40)]
 _Size = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-_Count = Annotated[int, Meta(ge=0, le=64)]
+_Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 _Status = Annotated[int, Meta(ge=0, le=7)]
 _Packed = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
 _Block = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]

@@ -24,6 +24,7 @@ from tests.core.contacts_for_tests import contact, contacts, ids
 KEY = Key(0)  # so that an id is its distance
 WALL_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
+A_WEEK_MS = 7 * 24 * HOUR_MS
 SELF = contact(200)
 
 
@@ -58,6 +59,9 @@ class ListSearch:
 
     def result(self) -> list[Contact]:
         return [self.answered[each] for each in sorted(self.answered)][: self.want]
+
+    def why_stopped(self) -> str:
+        return "the test is over"
 
     def known(self) -> list[Contact]:
         return [each for each in self.contacts if each.id not in self.failed]
@@ -256,8 +260,65 @@ def test_our_own_store_takes_no_stamp_that_the_others_would_refuse(years: int) -
     assert home.store.version == WALL_MS
 
 
-def test_refusals_of_the_first_stamp_that_come_late_end_nothing() -> None:
+def test_one_owner_that_says_our_clock_is_wrong_does_not_outweigh_all_who_agree_with_it() -> None:
     put = put_of(ListSearch(contacts([1, 2, 3])))
+    stores = found_owners(put)
+    for ask in stores[1:]:
+        put.on_reply(0.1, ask.contact, stored(ask), [])
+    put.on_reply(0.2, stores[0].contact, refused(Status.CLOCK), [])
+    assert put.next(0.2) is FINISHED
+    outcome = outcome_of(put)
+    assert len(outcome.stored) == 2
+    assert [refusal.reason for refusal in outcome.refused] == ["clock"]
+
+
+def test_an_owner_that_refuses_a_condition_that_was_not_made_is_no_conflict() -> None:
+    put = put_of(ListSearch(contacts([1, 2, 3])))
+    stores = found_owners(put)
+    put.on_reply(0.1, stores[0].contact, refused(Status.VERSION, record(77)), [])
+    for ask in stores[1:]:
+        put.on_reply(0.1, ask.contact, stored(ask), [])
+    assert put.next(0.1) is FINISHED
+    assert len(outcome_of(put).stored) == 2
+
+
+def test_what_was_acknowledged_is_not_stamped_anew_by_an_owner_that_is_late() -> None:
+    put = put_of(ListSearch(contacts([1, 2, 3])))
+    stores = found_owners(put)
+    for ask in stores[:2]:
+        put.on_reply(0.1, ask.contact, stored(ask), [])
+    put.next(0.5)
+    version = outcome_of(put).version
+    put.on_reply(0.6, stores[2].contact, refused(Status.OLD, record(version + 5)), [])
+    assert asks(put, 0.6) == []
+    assert put.record is not None
+    assert put.record.version == version
+
+
+def test_without_room_at_home_the_next_nearest_takes_our_place() -> None:
+    home = AtHome(serves=True, refuses=Status.FULL)
+    put = put_of(ListSearch(contacts([1, 3, 4]), want=2), home, quorum=2)
+    asked: list[int] = []
+    while len(asked) < 2 and (more := asks(put, 0.1)):
+        for ask in more:
+            if ask.body == b"find":
+                put.on_reply(0.1, ask.contact, NOTHING, [])
+            else:
+                asked.append(ask.contact.id)
+                put.on_reply(0.1, ask.contact, stored(ask), [])
+    put.next(0.1)
+    assert asked == [1, 3]
+    assert len(outcome_of(put).stored) == 2
+
+
+def test_a_node_that_joined_others_and_finds_only_itself_acknowledges_nothing() -> None:
+    put = put_of(ListSearch([]), AtHome(serves=True), alone_ok=False)
+    assert put.next(0.0) is FINISHED
+    assert isinstance(put.error, NoPeers)
+
+
+def test_refusals_of_the_first_stamp_that_come_late_end_nothing() -> None:
+    put = put_of(ListSearch(contacts([1, 2, 3])), AtHome(ahead_ms=-A_WEEK_MS))
     first = found_owners(put)
     put.on_reply(0.1, first[0].contact, refused(Status.CLOCK), [])
     again = {ask.contact.id: ask for ask in asks(put, 0.1)}
@@ -274,7 +335,7 @@ def test_refusals_of_the_first_stamp_that_come_late_end_nothing() -> None:
 
 
 def test_an_owner_that_took_the_first_stamp_and_is_silent_to_it_counts_by_the_second() -> None:
-    put = put_of(ListSearch(contacts([1, 2, 3])))
+    put = put_of(ListSearch(contacts([1, 2, 3])), AtHome(ahead_ms=-A_WEEK_MS))
     first = found_owners(put)
     put.on_reply(0.1, first[0].contact, refused(Status.CLOCK), [])
     again = {ask.contact.id: ask for ask in asks(put, 0.1)}
@@ -289,7 +350,7 @@ def test_an_owner_that_took_the_first_stamp_and_is_silent_to_it_counts_by_the_se
 
 
 def test_how_the_first_store_of_an_owner_ends_does_not_matter_once_it_took_the_second() -> None:
-    put = put_of(ListSearch(contacts([1, 2, 3])), if_version=0)
+    put = put_of(ListSearch(contacts([1, 2, 3])), AtHome(ahead_ms=-A_WEEK_MS), if_version=0)
     first = found_owners(put)
     put.on_reply(0.1, first[0].contact, refused(Status.CLOCK), [])
     again = {ask.contact.id: ask for ask in asks(put, 0.1)}
@@ -404,7 +465,8 @@ def test_who_cannot_take_it_is_replaced_by_the_next_nearest(status: Status | Non
 
 @pytest.mark.parametrize("status", [Status.OLD, Status.VERSION, Status.CLOCK])
 def test_who_refuses_because_of_what_it_holds_or_knows_stays_an_owner(status: Status) -> None:
-    put = put_of(ListSearch(contacts([1, 2, 3, 4])), quorum=1)
+    if_version = 7 if status is Status.VERSION else None
+    put = put_of(ListSearch(contacts([1, 2, 3, 4])), quorum=1, if_version=if_version)
     if status is Status.CLOCK:
         put.on_retry(contact(1))
     first, second, third = found_owners(put)

@@ -57,7 +57,7 @@ def asks(transfer: Transfer) -> list[Ask]:
     result = []
     while isinstance(step := transfer.next(0.0), Ask):
         result.append(step)
-    assert step in (FINISHED, Wait(None))
+    assert step is FINISHED or isinstance(step, Wait)
     return result
 
 
@@ -296,3 +296,28 @@ def test_a_writer_that_gives_wrong_bytes_stores_nothing() -> None:
 def store_of_unknown() -> Store:
     what = record_of(Random(9).randbytes(5000))
     return Store(flags=2, copy=copy_of(what, 60_000), if_version=None, count=0)
+
+
+def test_the_same_block_again_and_again_is_no_progress() -> None:
+    value = bytes(100_000)
+    transfer, holder = transfer_of(value), holder_of(value)
+    (first,) = asks(transfer)
+    block = holder.fetch(0.0, fetch_in(first))
+    asked = 0
+    while transfer.next(0.0) is not FINISHED:
+        asked += 1
+        assert asked < 1000, "a liar keeps a transfer alive"
+        transfer.on_reply(0.0, HOLDER, block, [])
+    assert transfer.failed
+
+
+def test_a_holder_that_gives_one_block_now_and_then_is_left() -> None:
+    value = bytes(100_000)
+    transfer, holder = transfer_of(value), holder_of(value)
+    now = 0.0
+    while isinstance(step := transfer.next(now), Ask):
+        transfer.on_reply(now, HOLDER, holder.fetch(now, fetch_in(step)), [])
+        now += 3.0
+    assert step is FINISHED
+    assert transfer.failed
+    assert now < 60.0
