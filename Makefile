@@ -58,7 +58,7 @@ bench: $(VENV)/.dev ## how fast it is on this machine, over loopback
 	$(PY) benchmarks/loopback.py
 
 fuzz: $(VENV)/.fuzz ## bytes from strangers into every decoder: make fuzz SECONDS=60
-	$(PY) -m fuzz --seconds $(SECONDS)
+	$(PY) -m tests.fuzz --seconds $(SECONDS)
 
 prove: $(VENV)/.dev ## run one promise in full: make prove ROW=import-time; again to go on
 	@if [ -z "$(ROW)" ]; then $(PY) -m proofs list; \
