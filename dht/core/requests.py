@@ -32,7 +32,7 @@ _FREE_FACTOR = 2.0
 
 #: Seconds. Nobody is asked as well, or in somebody's place, sooner: below this, what is late is our
 #: own process, and another question only makes it later; guess.
-HASTE_MIN_S = 0.03
+HASTE_MIN_S = 0.05
 #: Seconds. What p75 is before anything was measured: twice the median of a wide-area pair; guess.
 JOIN_AFTER_FIRST_S = 0.3
 #: Seconds after the last try in which an answer still counts; guess: no path holds one longer.
