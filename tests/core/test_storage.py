@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from dht.config import CLOCK_TOLERANCE_S, DAY_S, GRACE_S, LONG_TTL_MAX_S, PLAIN_TTL_MAX_S, Config
 from dht.contacts import pack_address
 from dht.core import storage as storage_module
-from dht.core.storage import GHOSTS_MAX, RECORD_OVERHEAD, SWEEP_STEP_S, Storage, quota_source
+from dht.core.storage import (
+    GHOSTS_MAX,
+    OWN_SOURCE,
+    RECORD_OVERHEAD,
+    SWEEP_STEP_S,
+    Storage,
+    quota_source,
+)
 from dht.keyspace import KEY_BITS, Key, common_prefix_length, content_key
 from dht.records import Head, Kind, Record, is_newer, value_hash
 from dht.wire.messages import Status
@@ -670,3 +677,25 @@ def test_counters_say_what_became_of_every_offer() -> None:
         Status.CLOCK: 1,
         Status.FULL: 1,
     }
+
+
+def test_a_node_may_fill_its_own_store_and_others_only_their_share() -> None:
+    for source, taken in ((OWN_SOURCE, 80), (ALICE, 10)):
+        held = Storage(Config(store_count_max=80))
+        told = [
+            store(
+                held,
+                Record(
+                    kind=Kind.PLAIN,
+                    key=Key(number),
+                    version=1,
+                    written_at_ms=1,
+                    ttl_ms=HOUR_MS,
+                    value=b"v",
+                ),
+                source=source,
+            )
+            for number in range(1, 101)
+        ]
+        assert told.count(Status.STORED) == taken
+        assert set(told) == {Status.STORED, Status.FULL}
