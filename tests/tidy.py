@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 # ---------------------------------------------------------------------------------- the layers
 
-_VALUES = ("errors", "config", "keyspace", "identity", "contacts", "records")
+_VALUES = ("errors", "config", "keyspace", "identity", "contacts", "records", "network")
 _PURE_CORE = (*_VALUES, "wire", "core")
 
 # What each part of dht/ may import, besides itself. A part that is missing here has no layer yet:
@@ -24,6 +24,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "identity": ("errors", "config", "keyspace", "contacts", "records"),
     "contacts": ("errors", "config", "keyspace", "identity", "records"),
     "records": ("errors", "config", "keyspace", "identity", "contacts"),
+    "network": ("errors", "config", "keyspace"),
     "wire": _VALUES,
     "core": (*_VALUES, "wire"),
     "sim": _PURE_CORE,
