@@ -11,7 +11,7 @@ the same bytes out. The engine routes and owns; every decision is a machine's (`
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, cast, final
+from typing import Any, Final, cast, final
 
 import attrs
 
@@ -49,6 +49,7 @@ from .events import (
 from .get import Get
 from .home import Home
 from .large_values import Offers, Pulls
+from .maintenance import Membership, Standing
 from .operations import LookupOperation, Shared
 from .put import Put
 from .requests import Request, Requests
@@ -61,6 +62,9 @@ from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
 from .upkeep import Upkeep
+
+# Looked up once: the hot path compares with it at every datagram.
+_JOINED: Final = Standing.JOINED
 
 
 @final
@@ -80,6 +84,8 @@ class Engine:
     bootstrap: Sequence[Contact] = attrs.field(default=(), kw_only=True)
     client: bool = attrs.field(default=False, kw_only=True)
     families: int = attrs.field(default=WANT_IPV4, kw_only=True)
+    #: Does anybody read the events? While nobody does, ``RecordStored`` is not made.
+    watched: bool = attrs.field(default=True, init=False)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
     _requests: Requests = attrs.field(init=False)
@@ -88,6 +94,7 @@ class Engine:
     _admission: Admission = attrs.field(init=False)
     _responder: Responder = attrs.field(init=False)
     _upkeep: Upkeep = attrs.field(init=False)
+    _membership: Membership = attrs.field(init=False)
     _home: Home = attrs.field(init=False)
     _searches: Searches = attrs.field(init=False)
     _counters: Counters = attrs.field(factory=Counters, init=False)
@@ -154,6 +161,7 @@ class Engine:
             emit=self._events.append,
             searches=self._searches,
         )
+        self._membership = self._upkeep.membership
 
     # ---- in ----
 
@@ -177,7 +185,7 @@ class Engine:
             return
         peer = contact_at(opened.public_key, source)
         self._requests.last_heard_at = now
-        if self._upkeep.away and peer.id in self.table:
+        if self._membership.standing is not _JOINED and peer.id in self.table:
             self._upkeep.on_heard(now)
         if type(message) in REQUEST_TYPES:
             self._serve(now, opened, request_id, cast("RequestMessage", message), peer)
@@ -273,12 +281,13 @@ class Engine:
         check_version(if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
         find = Find(flags=self._flags, target=key_bytes(key), count=replicas, kind=kind)
+        knows_all = self._searches.knows_all()
         search = self._searches.begin(
             now,
             key,
             encode(find),
             want=replicas,
-            opening=replicas if self._searches.knows_all() else config.alpha,
+            opening=replicas if knows_all else config.alpha,
             disjoint=disjoint,
             shared=shared,
         )
@@ -293,6 +302,7 @@ class Engine:
             quorum=quorum,
             store_flags=self._flags,
             reach=self._searches.reach_of_put(key, replicas, serves=self._home.serves),
+            knows_all=knows_all,
             search=search,
             local=self._home,
             alone_ok=not self.bootstrap,
@@ -452,7 +462,8 @@ class Engine:
             self._upkeep.on_stranger(now, asker)
 
     def _on_stored(self, now: float, record: Record) -> None:
-        self._events.append(RecordStored(record.kind, record.key, record.version))
+        if self.watched:
+            self._events.append(RecordStored(record.kind, record.key, record.version))
         self._upkeep.on_stored(now, record.kind, record.key)
 
     def _on_tended(self, now: float, kind: int, key: Key) -> None:

@@ -16,6 +16,7 @@ nothing. Candidates are ordered by their distance to the target; three rules cho
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from math import inf
 from typing import Final, Protocol, final
 
 import attrs
@@ -103,6 +104,11 @@ class Lookup:
     _elsewhere: dict[int, list[Contact]]  # the same node at other addresses
     _steps: list[_Asked]  # in the order of asking
     _failures: int
+    # Nobody in flight is late or slow before then: until then each holds a slot.
+    _calm_until: float
+    # Nobody is left to ask before then, unless candidates come or go; and what ``next`` says.
+    _idle_until: float
+    _idle: Wait
 
     def __init__(
         self,
@@ -137,6 +143,9 @@ class Lookup:
         self._elsewhere = {}
         self._steps = []
         self._failures = 0
+        self._calm_until = inf
+        self._idle_until = -inf
+        self._idle = Wait(None)
 
     # ---- the machine ----
 
@@ -144,20 +153,21 @@ class Lookup:
         """Say what is to be done at ``now``; see ``Machine``."""
         if self._have_answered():
             return FINISHED
-        holding = late = 0
-        for step in self._in_flight.values():
-            if now < step.free_at:
-                holding += 1
-                late += now >= step.join_at
-            else:
-                late += 1
+        in_flight = self._in_flight
+        if now < self._idle_until and in_flight:
+            return self._idle
+        holding, late = len(in_flight), 0
+        if now >= self._calm_until:
+            holding, late = self._holding_and_late(now)
         width = self.opening + late + self._failures
         limit = self._alpha()
         if holding < width and holding < limit:
             chosen = self._choose(now)
             if chosen is not None:
                 return self._ask(now, chosen)
-        if not self._in_flight:
+            if in_flight:
+                return self._wait_idly(now)
+        if not in_flight:
             return FINISHED
         return Wait(self._wake_at(now, may_join=width < limit))
 
@@ -201,6 +211,7 @@ class Lookup:
             if addresses:
                 # It stays a candidate: ``_choose`` reads "silent" there as "not asked there yet".
                 self._contacts[place] = addresses.pop(0)
+                self._idle_until = -inf
             else:
                 self._drop(place)
 
@@ -222,6 +233,7 @@ class Lookup:
         """Go on until ``want`` have answered, at full width: the nearest ones were of no use."""
         self.want = max(self.want, want)
         self.opening = max(self.opening, self._alpha())
+        self._idle_until = -inf
 
     def answered(self, node_id: int) -> bool:
         """Has this node answered (and not refused since)?"""
@@ -282,6 +294,32 @@ class Lookup:
         self._answered_run = run
         return run >= end
 
+    def _holding_and_late(self, now: float) -> tuple[int, int]:
+        """How many in flight hold a slot, and how many let another join."""
+        holding = late = 0
+        calm_until = inf
+        for step in self._in_flight.values():
+            if now >= step.free_at:
+                late += 1
+                continue
+            holding += 1
+            late += now >= step.join_at
+            calm_until = min(calm_until, step.join_at, step.free_at)
+        self._calm_until = -inf if late else calm_until
+        return holding, late
+
+    def _wait_idly(self, now: float) -> Wait:
+        """Nobody is left to ask: not before somebody in flight gets slow, is given up, or names a
+        new candidate. An answer alone changes nothing, and is not looked at twice."""
+        idle_until = inf
+        if len(self._steps) < ASKED_MAX and self._has_unasked():
+            for step in self._in_flight.values():
+                if now < step.free_at < idle_until:
+                    idle_until = step.free_at
+        self._idle_until = idle_until
+        self._idle = Wait(idle_until if idle_until < inf else None)
+        return self._idle
+
     def _choose(self, now: float) -> int | None:
         """The place of the contact to ask now, if any."""
         if len(self._steps) >= ASKED_MAX:
@@ -314,14 +352,11 @@ class Lookup:
         contact = self._contacts[place]
         teller = self._tellers.get(place)
         patience = self._patience
-        step = _Asked(
-            contact,
-            teller,
-            0 if teller is None else teller.depth + 1,
-            now,
-            now + patience.join_after(contact),
-            now + patience.free_after(contact),
-        )
+        join_at = now + patience.join_after(contact)
+        free_at = now + patience.free_after(contact)
+        self._calm_until = min(self._calm_until, join_at, free_at)
+        depth = 0 if teller is None else teller.depth + 1
+        step = _Asked(contact, teller, depth, now, join_at, free_at)
         self._asked[place] = self._in_flight[place] = step
         self._steps.append(step)
         self.messages += 1
@@ -393,6 +428,7 @@ class Lookup:
         at = bisect_left(self._order, place)
         self._order.insert(at, place)
         self._answered_run = min(self._answered_run, at)
+        self._idle_until = -inf
 
     def _is_candidate(self, place: int) -> bool:
         order = self._order
@@ -405,6 +441,7 @@ class Lookup:
         if at < len(order) and order[at] == place:
             del order[at]
             self._answered_run = min(self._answered_run, at)
+            self._idle_until = -inf
 
     def _answered(self) -> Iterator[Contact]:
         asked = self._asked

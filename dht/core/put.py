@@ -9,6 +9,7 @@ turns true when the application can be told; after that it follows up on owners 
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
@@ -29,9 +30,14 @@ from .outcomes import Outcome, PutOutcome, Refusal
 BELIEVED_AHEAD_MS = int(CLOCK_TOLERANCE_S * 1000 * 3 / 4)
 #: A put goes above versions that it did not know of so often; then others are faster than it.
 RESTAMPS_MAX = 3
+#: Owners that name contacts, of those that a put goes to at once because it knows everybody: who
+#: joined a moment ago is known to the nearest. Kademlia 2002 section 2.3, its alpha.
+NAMERS = 3
 #: Milliseconds. A holder with a right clock refuses ours when it is a day off; an hour is far more
 #: than what answers take and round. Threat: one liar's word against a right clock.
 CLOCK_OFF_MS = 3_600_000
+
+_WAIT: Final = Wait(None)
 
 
 @attrs.define(eq=False)
@@ -53,6 +59,8 @@ class Put:
     value_size_max: int
     #: Contacts this near to the key are asked to store without being asked anything before.
     reach: int = 0
+    #: Is everybody known? Then most of those that are asked at once need not name anybody.
+    knows_all: bool = False
     #: May this node be the only owner? Not one that joined others: they are merely out of reach.
     alone_ok: bool = True
     shared: Shared | None = None
@@ -65,6 +73,8 @@ class Put:
     _asked: bool = attrs.field(default=False, init=False)
     _versions_seen: list[int] = attrs.field(factory=list, init=False)
     _body: bytes = attrs.field(default=b"", init=False)
+    #: The same, for those who need not name anybody.
+    _terse_body: bytes = attrs.field(default=b"", init=False)
     #: Who was asked to store by the search itself, and owes it an answer.
     _owed: dict[int, bool] = attrs.field(factory=dict, init=False)
     #: Who was asked for contacts and the version held, and has not answered.
@@ -144,11 +154,11 @@ class Put:
 
     # ---- storing ----
 
-    def _ask(self, now: float, contact: Contact) -> Ask:
+    def _ask(self, now: float, contact: Contact, *, terse: bool = True) -> Ask:
         self._expected[contact.id] = now + self.free_after(contact)
         self._under_way[contact.id] = self._under_way.get(contact.id, 0) + 1
         self._stores += 1
-        return Ask(contact, self._body)
+        return Ask(contact, self._terse_body if terse else self._body)
 
     def _ask_at_once(self, now: float, contact: Contact) -> Ask:
         """The search wants this contact asked, and it is an owner in all likelihood."""
@@ -157,7 +167,9 @@ class Put:
         self._owners[contact.id] = contact
         self._owed[contact.id] = True
         self._stores -= 1  # the search counts this message
-        return self._ask(now, contact)
+        # Whoever is asked after the first ``replicas`` is news, or replaces somebody.
+        terse = self.knows_all and NAMERS < len(self._owners) <= self.replicas
+        return self._ask(now, contact, terse=terse)
 
     def _take_owners(self, now: float) -> None:
         """The search has ended: stores with the owners that have not been asked yet."""
@@ -194,14 +206,9 @@ class Put:
             value=self.value,
         )
         copy = copy_of(self.record, self.ttl_ms)
-        self._body = encode(
-            Store(
-                flags=self.store_flags,
-                copy=copy,
-                if_version=self.if_version,
-                count=self.replicas if self.reach > 0 else 0,
-            )
-        )
+        flags, if_version = self.store_flags, self.if_version
+        self._body = encode(Store(flags, copy, if_version, self.replicas))
+        self._terse_body = encode(Store(flags, copy, if_version, 0))
 
     def _version_above(self, now: float, wall_ms: int) -> int:
         """The wall clock, or just above the newest version that is known to be held."""
@@ -323,23 +330,23 @@ class Put:
     # ---- the end ----
 
     def _wait_or_settle(self, now: float, step: Wait | None) -> Wait | Finished:
-        waiting = bool(self._expected) or step is not None
-        if not self.settled and self._can_settle(now, waiting=waiting):
-            self._settle(now)
-        if not waiting:
-            return FINISHED
-        ends = [until for until in self._expected.values() if until > now]
-        if step is not None and step.until is not None:
-            ends.append(step.until)
-        return Wait(min(ends, default=None))
+        expected = self._expected
+        # Until then some owner is not late yet: nothing is settled before, except by its answer.
+        until = max(expected.values()) if expected else None
+        if until is None or until <= now:
+            if not self.settled and (step is None and not expected or self._may_settle()):
+                self._settle(now)
+            if step is None and not expected:
+                return FINISHED
+            return step or _WAIT
+        if step is not None and step.until is not None and step.until < until:
+            return step
+        return Wait(until)
 
-    def _can_settle(self, now: float, *, waiting: bool) -> bool:
-        if not waiting:
-            return True
+    def _may_settle(self) -> bool:
+        """All that is still expected is late: is a quorum there, and can nothing undo it?"""
         if self.record is None or self.if_version is not None or self._to_ask or self._finds:
             return False  # a conflict may still come, and has to be told
-        if any(until > now for until in self._expected.values()):
-            return False
         owners = self._nearest()
         return self._stored_by(owners) >= self._needed(owners)
 

@@ -60,6 +60,7 @@ LOOK_AROUND_FACTOR = 5.0
 NAMED_MAX = 5
 #: Own contacts asked, beside the bootstrap ones, in one attempt to join.
 JOIN_SAMPLE = 20
+_DRAWN_AT_ONCE = 64
 
 
 @final
@@ -95,6 +96,8 @@ class Upkeep:
     _expiry_alarm: Alarm = attrs.field(init=False)
     _tried: tuple[Contact, ...] = attrs.field(default=(), init=False)
     _stopped: bool = attrs.field(default=False, init=False)
+    #: Randomness for pauses; system entropy costs a microsecond a call.
+    _drawn: list[int] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.membership = Membership(self.config, self.random)
@@ -170,8 +173,9 @@ class Upkeep:
         if held is not None:
             # Anybody may store content again: that must not put off a look at its owners for ever.
             plan = self.repairs.hasten if kind == Kind.CONTENT else self.repairs.set
-            plan(kind, key, self._next_repair_at(now, held))
-        self._arm_repair(now)
+            due = self._next_repair_at(now, held)
+            plan(kind, key, due)
+            self._repair_alarm.set(_repair_lot(now, due))
         self._arm_expiry(now)
 
     def on_tended(self, now: float, kind: int, key: int) -> None:
@@ -326,8 +330,7 @@ class Upkeep:
     def _arm_repair(self, now: float) -> None:
         due = self.repairs.next_timeout()
         if due is not None:
-            lot = ceil(due / REPAIR_PAUSE_S) * REPAIR_PAUSE_S  # few different times, few timers
-            self._repair_alarm.set(max(lot, now + REPAIR_PAUSE_S))
+            self._repair_alarm.set(_repair_lot(now, due))
 
     def _repair_due(self, now: float) -> None:
         if self._stopped:
@@ -392,7 +395,14 @@ class Upkeep:
         self._arm_expiry(now)
 
     def _jittered(self, seconds: float) -> float:
-        return seconds * self.random.uniform(1 - JITTER, 1 + JITTER)
+        if not self._drawn:
+            self._drawn.extend(self.random.randbytes(_DRAWN_AT_ONCE))
+        return seconds * (1 - JITTER + 2 * JITTER * self._drawn.pop() / 255)
+
+
+def _repair_lot(now: float, due: float) -> float:
+    """When to look for repairs that are due then: few different times, few timers."""
+    return max(ceil(due / REPAIR_PAUSE_S) * REPAIR_PAUSE_S, now + REPAIR_PAUSE_S)
 
 
 def _ignore(now: float, task: Task) -> None:

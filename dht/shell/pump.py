@@ -262,6 +262,7 @@ class Pump:
             )
         reader = EventStream(on_close=self._readers.discard)
         self._readers.add(reader)
+        self.engine.watched = True
         return reader
 
     def _start(
@@ -362,6 +363,8 @@ class Pump:
             if self._readers:
                 for reader in list(self._readers):
                     self.events_lost += not reader.push(event)
+            else:
+                self.engine.watched = False
 
     def _arm(self, now: float, deadline: float) -> None:
         deadline = min(deadline, now + SLEEP_MAX_S)
