@@ -194,7 +194,9 @@ class DisjointLookup:
             return f"the {answered} closest have answered {paths}"
         return f"nobody is left to ask {paths}, {answered} have answered"
 
-    def trace(self, now: float, stopped: str, *, holders: Iterable[Contact] = ()) -> Trace:
+    def trace(
+        self, now: float, stopped: str, *, holders: Iterable[Contact] = (), besides: int = 0
+    ) -> Trace:
         """The ways of all paths, as one; see ``Lookup.trace``."""
         holding = tuple(holders)
         nearest = next(iter(holding or self.result()), None)
@@ -208,7 +210,7 @@ class DisjointLookup:
         return Trace(
             target=Key(self.target),
             hops=0 if nearest is None else self.depth_of(nearest),
-            messages=self.messages,
+            messages=self.messages + besides,
             nodes=len({step.contact.id for step in steps}),
             duplicates=self.duplicates,
             elapsed=now - self._started_at,

@@ -262,9 +262,11 @@ class Lookup:
             return f"the {answered} closest have answered"
         return f"nobody is left to ask, {answered} have answered"
 
-    def trace(self, now: float, stopped: str, *, holders: Iterable[Contact] = ()) -> Trace:
+    def trace(
+        self, now: float, stopped: str, *, holders: Iterable[Contact] = (), besides: int = 0
+    ) -> Trace:
         """The way so far. ``holders`` answered with the record; the first of them is what the hops
-        are counted to, else the nearest of the result.
+        are counted to, else the nearest of the result. ``besides``: messages that its owner sent.
         """
         held = {holder.id: holder for holder in holders}
         nearest = next(iter(held.values()), None) or next(self._answered(), None)
@@ -272,7 +274,7 @@ class Lookup:
         return Trace(
             target=target if isinstance(target, Key) else Key(target),
             hops=0 if nearest is None else self.depth_of(nearest),
-            messages=self.messages,
+            messages=self.messages + besides,
             nodes=len(self._asked),
             duplicates=self.duplicates,
             elapsed=now - self._started_at,

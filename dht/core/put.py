@@ -334,7 +334,7 @@ class Put:
         # Until then some owner is not late yet: nothing is settled before, except by its answer.
         until = max(expected.values()) if expected else None
         if until is None or until <= now:
-            if not self.settled and (step is None and not expected or self._may_settle()):
+            if not self.settled and ((step is None and not expected) or self._may_settle()):
                 self._settle(now)
             if step is None and not expected:
                 return FINISHED
@@ -369,7 +369,7 @@ class Put:
         # Who turned out to be none of the nearest keeps its copy, and does not count.
         owners = self._nearest()
         stored, needed = self._stored_by(owners), self._needed(owners)
-        trace = self.search.trace(now, f"{stored} owners stored")
+        trace = self.search.trace(now, f"{stored} owners stored", besides=self._stores)
         outcome = PutOutcome(
             key=self.key,
             version=self.record.version,
@@ -378,7 +378,7 @@ class Put:
             silent=tuple(self._silent.values()),
             pending=tuple(owner for owner in owners if owner.id in self._expected),
             quorum=needed,
-            trace=attrs.evolve(trace, messages=trace.messages + self._stores),
+            trace=trace,
         )
         if self._conflict:
             held = f"version {self._version_held}" if self._version_held else "nothing"

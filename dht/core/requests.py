@@ -9,7 +9,6 @@ A request that was given up stays known for a while: a late answer is still an a
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
 from heapq import heappop, heappush, heapreplace
 from random import Random
 from typing import Any, final
@@ -63,7 +62,7 @@ class Request:
     """One question to one contact, with all its tries. Only ``Requests`` changes it."""
 
     contact: Contact
-    #: The machine that asked; None once it has ended.
+    #: Whose question it is.
     owner: Any
     body: bytes = attrs.field(repr=False)
     first_sent_at: float
@@ -98,8 +97,7 @@ class Requests:
         self._heap: list[tuple[float, int, Request]] = []
         self._number = 0
         self._waiting = 0
-        # By the id of the first try: what each owner waits for, and what was given up.
-        self._owned: dict[Hashable, dict[bytes, Request]] = {}
+        # What was given up, by the id of its first try.
         self._late: dict[bytes, Request] = {}
         self._ids: list[bytes] = []
         # public key -> (srtt, rttvar), least recently heard first
@@ -118,11 +116,8 @@ class Requests:
 
     # ---- asking ----
 
-    def start(self, now: float, contact: Contact, owner: Hashable, body: bytes) -> bytes:
-        """Enters a question and gives the request id of its first try.
-
-        ``owner`` is a machine with identity (or None): it is what ``forget`` is told.
-        """
+    def start(self, now: float, contact: Contact, owner: Any, body: bytes) -> bytes:
+        """Enters a question of ``owner`` and gives the request id of its first try."""
         request_id = self._fresh_id()
         deadline = now + self.timeout_for(contact)
         number = self._number = self._number + 1
@@ -130,12 +125,6 @@ class Requests:
         self._open[request_id] = (request, now)
         heappush(self._heap, (deadline, number, request))
         self._waiting += 1
-        if owner is not None:
-            owned = self._owned.get(owner)
-            if owned is None:
-                self._owned[owner] = {request_id: request}
-            else:
-                owned[request_id] = request
         return request_id
 
     def take(
@@ -182,8 +171,6 @@ class Requests:
         request.given_up = False
         for each in request.ids:
             self._open[each] = (request, None)
-        if request.owner is not None:
-            self._owned.setdefault(request.owner, {})[request.ids[0]] = request
         self._waiting += 1
         self._arm(request)
 
@@ -192,13 +179,6 @@ class Requests:
         but no longer than ``PULL_MAX_S`` in all."""
         until = min(now + PULL_IDLE_S, request.first_sent_at + PULL_MAX_S)
         request.deadline = max(request.deadline, until)
-
-    def forget(self, owner: Hashable) -> None:
-        """The owner has ended. What it still waits for becomes ownerless, and only teaches RTTs."""
-        owned = self._owned.pop(owner, None)
-        if owned is not None:
-            for request in owned.values():
-                request.owner = None
 
     # ---- time ----
 
@@ -281,15 +261,9 @@ class Requests:
         heappush(self._heap, (request.deadline, self._number, request))
 
     def _close(self, request: Request) -> None:
-        """Takes a request out of the tables of ids and owners."""
-        ids = request.ids
-        for each in ids:
+        """Takes a request out of the table of ids."""
+        for each in request.ids:
             del self._open[each]
-        if request.owner is not None:
-            owned = self._owned[request.owner]
-            del owned[ids[0]]
-            if not owned:
-                del self._owned[request.owner]
 
     def _try_again(self, now: float, request: Request) -> bytes:
         request_id = self._fresh_id()

@@ -100,7 +100,6 @@ class Tasks:
     def stop(self, task: Task) -> None:
         """The machine is not asked again; answers that still come teach round-trip times."""
         task.done = True
-        self.requests.forget(task)
 
     def on_answer(
         self, now: float, opened: Opened, request_id: bytes, message: Answer, contact: Contact
@@ -113,7 +112,7 @@ class Tasks:
         self.on_alive(now, contact, message)
         self._forget_pull(request)
         task = request.owner
-        if task is None or task.done:
+        if task.done:
             return
         try:
             closer = self._closer_untrusted(request, message, opened.source)
@@ -135,7 +134,7 @@ class Tasks:
         """Sends again what was not answered, and gives up on what was sent often enough."""
         for request_id, request in self.requests.due(now):
             task = request.owner
-            over = task is None or task.done
+            over = task.done
             if request_id is not None:
                 self.channel.ask(now, request.contact, request_id, request.body)
                 self.sent += 1

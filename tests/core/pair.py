@@ -369,7 +369,6 @@ class Net:
         counts = {
             "operations": len(engine._running),
             "requests": len(engine._requests),
-            "requests with an owner": len(engine._requests._owned),
             "pulls": len(engine._pulls) + len(engine._pulls._keys),
             "offers": len(engine._running.offers) + len(engine._responder.offers),
             "stores being pulled": len(engine._tasks._pulled),

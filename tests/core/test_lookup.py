@@ -331,6 +331,53 @@ def test_it_ends_whatever_happens_in_whatever_order(
     assert len(trace.steps) == trace.messages
 
 
+def test_who_fails_at_one_address_is_asked_at_the_other_at_once() -> None:
+    lookup = lookup_of([1, 2, 3], want=3, opening=3)
+    assert asks(lookup) == [1, 2, 3]
+    lookup.on_reply(0.01, contact(2), [contact(1, port=5000)])
+    assert asks(lookup, 0.01) == []
+    lookup.on_failure(0.02, contact(1))
+    step = lookup.next(0.02)
+    assert isinstance(step, Ask)
+    assert step.contact.address == contact(1, port=5000).address
+
+
+@given(patience=patiences(), data=st.data())
+def test_what_it_remembers_between_two_looks_decides_nothing(
+    patience: FixedPatience, data: st.DataObject
+) -> None:
+    """Its twin looks at everything anew each time, and asks the same contacts at the same times."""
+    seeds = data.draw(st.lists(st.integers(0, 30), unique=True, max_size=8))
+    settings = {
+        "want": data.draw(st.integers(1, 6)),
+        "opening": data.draw(st.integers(1, 4)),
+        "alpha": data.draw(st.integers(1, 5)),
+    }
+    lookup = lookup_of(seeds, patience=patience, **settings)
+    twin = lookup_of(seeds, patience=patience, **settings)
+    now, asked = 0.0, []
+    for _ in range(data.draw(st.integers(1, 30))):
+        twin._idle_until = twin._calm_until = -math.inf
+        while isinstance(step := twin.next(now), Ask):
+            twin._idle_until = twin._calm_until = -math.inf
+            assert lookup.next(now) == step
+            asked.append(step.contact)
+        assert type(lookup.next(now)) is type(step)
+        now += data.draw(st.sampled_from([0.0, 0.01, 0.1, 1.0]))
+        if asked and data.draw(st.booleans()):
+            who = data.draw(st.sampled_from(asked))
+            if data.draw(st.booleans()):
+                named = contacts(data.draw(st.lists(st.integers(0, 60), max_size=3)))
+                lookup.on_reply(now, who, named)
+                twin.on_reply(now, who, named)
+            else:
+                lookup.on_failure(now, who)
+                twin.on_failure(now, who)
+        elif data.draw(st.integers(0, 9)) == 0:
+            lookup.widen(settings["want"] + 1)
+            twin.widen(settings["want"] + 1)
+
+
 @given(st.data())
 def test_where_answers_are_complete_the_result_is_exact(data: st.DataObject) -> None:
     """Everybody knows everybody and says so, whoever is dead: the nearest of the living."""

@@ -69,11 +69,13 @@ class ListSearch:
     def widen(self, want: int) -> None:
         self.want = max(self.want, want)
 
-    def trace(self, now: float, stopped: str, *, holders: Iterable[Contact] = ()) -> Trace:
+    def trace(
+        self, now: float, stopped: str, *, holders: Iterable[Contact] = (), besides: int = 0
+    ) -> Trace:
         return Trace(
             target=KEY,
             hops=0,
-            messages=len(self.asked),
+            messages=len(self.asked) + besides,
             nodes=len(self.asked),
             duplicates=0,
             elapsed=now,

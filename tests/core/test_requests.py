@@ -74,7 +74,6 @@ def assert_settled(requests: Requests) -> None:
     assert len(requests) == 0
     assert requests.next_timeout() is None
     assert not requests._open
-    assert not requests._owned
     assert not requests._late
     assert not requests._heap
 
@@ -255,7 +254,7 @@ def test_a_flood_of_silent_contacts_is_remembered_up_to_the_cap() -> None:
     requests = table(Config(tries=1))
     ids = [requests.start(0.0, nth_contact(n), Owner(), b"?") for n in range(LATE_MAX + 10)]
     requests.due(1.0)
-    assert len(requests._open) == len(requests._late) == len(requests._owned) == LATE_MAX
+    assert len(requests._open) == len(requests._late) == LATE_MAX
     assert answer(requests, 1.0, ids[9], nth_contact(9)) is None
     assert answer(requests, 1.0, ids[10], nth_contact(10)) is not None
 
@@ -369,34 +368,6 @@ def test_a_lost_second_answer_is_asked_for_again_even_after_the_last_try() -> No
     requests.keep(1.1, second, request)
     [(third, _)] = requests.due(1.1 + PULL_IDLE_S)
     assert third is not None
-
-
-# ---- owners ----
-
-
-def test_answers_for_an_owner_that_ended_come_back_without_one() -> None:
-    requests, ended, other = table(), Owner(), Owner()
-    mine = requests.start(0.0, BOB, ended, b"?")
-    theirs = requests.start(0.0, BOB, other, b"?")
-    requests.forget(ended)
-    requests.forget(ended)
-    first, second = answer(requests, 0.1, mine), answer(requests, 0.1, theirs)
-    assert first is not None
-    assert second is not None
-    assert first.owner is None
-    assert second.owner is other
-    assert_settled(requests)
-
-
-def test_a_late_request_forgets_its_owner_too() -> None:
-    requests, owner = table(), Owner()
-    request_id = requests.start(0.0, BOB, owner, b"?")
-    now = give_up(requests, 0.0)
-    requests.forget(owner)
-    request = answer(requests, now, request_id)
-    assert request is not None
-    assert request.owner is None
-    assert_settled(requests)
 
 
 # ---- how long ----
@@ -571,15 +542,6 @@ class RequestsAgreeWithAList(RuleBasedStateMachine):
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
         self.requests.touch(self.now, self.drawn(data).request)
-
-    @rule(owner=st.integers(0, 1))
-    def forget(self, owner: int) -> None:
-        ended = self.owners[owner]
-        assert ended is not None
-        self.requests.forget(ended)
-        for asked in self.asked:
-            if asked.owner is ended and not asked.over:
-                asked.owner = None
 
     @invariant()
     def counts_and_times_agree(self) -> None:
