@@ -17,6 +17,9 @@ Where things are, from the bottom up; an import points down, never up:
 ====================================  ============================================================
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .config import Config as Config
 from .contacts import Contact as Contact
 from .core.outcomes import GetOutcome as GetOutcome
@@ -37,10 +40,12 @@ from .identity import Identity as Identity
 from .keyspace import Key as Key
 from .records import Kind as Kind
 from .records import Record as Record
-from .shell.node import Node as Node
-from .shell.node import open_node as open_node
-from .shell.stats import Stats as Stats
-from .shell.stream import EventsLost as EventsLost
+
+if TYPE_CHECKING:
+    from .shell.node import Node as Node
+    from .shell.node import open_node as open_node
+    from .shell.stats import Stats as Stats
+    from .shell.stream import EventsLost as EventsLost
 
 __all__ = [
     "Config",
@@ -68,3 +73,28 @@ __all__ = [
     "VersionConflict",
     "open_node",
 ]
+
+# What runs a node is loaded by whoever first asks for it (PEP 562): it brings trio and the engine,
+# two thirds of the time that all of it takes, and a program that only handles keys, records and
+# errors, or prints its help, has no use for them.
+_LOADED_WHEN_ASKED_FOR = {
+    "EventsLost": "shell.stream",
+    "Node": "shell.node",
+    "Stats": "shell.stats",
+    "open_node": "shell.node",
+}
+
+
+if not TYPE_CHECKING:  # a type checker, who would believe any name now, reads the imports above
+
+    def __getattr__(name: str) -> object:
+        module = _LOADED_WHEN_ASKED_FOR.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f".{module}", __name__), name)
+        globals()[name] = value  # asked for once
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LOADED_WHEN_ASKED_FOR})

@@ -66,15 +66,32 @@ def test_a_public_class_is_final(name: str) -> None:
     assert issubclass(cls, BaseException) or getattr(cls, "__final__", False)
 
 
-def test_import_loads_none_of_the_extras() -> None:
-    """How long it takes is the row `import-time`: a clock in a test judges the machine."""
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has after running the code."""
     done = subprocess.run(
-        [sys.executable, "-c", "import json, sys, dht; print(json.dumps(sorted(sys.modules)))"],
+        [sys.executable, "-c", f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"],
         cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
     )
-    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
-    assert "dht" in loaded
+    return set(json.loads(done.stdout))
+
+
+def test_import_loads_none_of_the_extras() -> None:
+    """How long it takes is the row `import-time`: a clock in a test judges the machine."""
+    loaded = {name.split(".")[0] for name in loaded_by("import dht; dht.open_node")}
+    assert {"dht", "trio"} <= loaded
     assert not loaded & EXTRAS
+
+
+def test_what_runs_a_node_is_loaded_by_whoever_asks_for_it() -> None:
+    loaded = loaded_by("import dht; dht.Key, dht.Record, dht.PutOutcome, dht.NoPeers, dir(dht)")
+    assert not loaded & {"trio", "dht.core.engine", "dht.shell.node"}
+    assert "dht.shell.node" in loaded_by("from dht import *")
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'opne_node'"):
+        dht.opne_node  # type: ignore[attr-defined]  # noqa: B018
+    assert set(dht.__all__) <= set(dir(dht))

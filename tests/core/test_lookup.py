@@ -355,7 +355,8 @@ def test_what_it_remembers_between_two_looks_decides_nothing(
     }
     lookup = lookup_of(seeds, patience=patience, **settings)
     twin = lookup_of(seeds, patience=patience, **settings)
-    now, asked = 0.0, []
+    now = 0.0
+    asked: list[Contact] = []
     for _ in range(data.draw(st.integers(1, 30))):
         twin._idle_until = twin._calm_until = -math.inf
         while isinstance(step := twin.next(now), Ask):
@@ -364,16 +365,17 @@ def test_what_it_remembers_between_two_looks_decides_nothing(
             asked.append(step.contact)
         assert type(lookup.next(now)) is type(step)
         now += data.draw(st.sampled_from([0.0, 0.01, 0.1, 1.0]))
-        if asked and data.draw(st.booleans()):
+        event = data.draw(st.sampled_from(["nothing", "reply", "failure", "widen"]))
+        if asked and event in ("reply", "failure"):
             who = data.draw(st.sampled_from(asked))
-            if data.draw(st.booleans()):
+            if event == "reply":
                 named = contacts(data.draw(st.lists(st.integers(0, 60), max_size=3)))
                 lookup.on_reply(now, who, named)
                 twin.on_reply(now, who, named)
             else:
                 lookup.on_failure(now, who)
                 twin.on_failure(now, who)
-        elif data.draw(st.integers(0, 9)) == 0:
+        elif event == "widen":
             lookup.widen(settings["want"] + 1)
             twin.widen(settings["want"] + 1)
 
