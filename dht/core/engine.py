@@ -344,7 +344,8 @@ class Engine:
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         """Bytes to put on the wire, and where to."""
         datagrams = self.channel.datagrams_to_send()
-        self._counters.datagrams_sent += len(datagrams)
+        if datagrams:
+            self._counters.datagrams_sent += len(datagrams)
         return datagrams
 
     def events(self) -> list[Event]:
@@ -358,9 +359,12 @@ class Engine:
     def next_timeout(self) -> float | None:
         """Call ``handle_timeout`` by then."""
         soonest = self._requests.next_timeout()
-        for timeout in (self._timers.next_timeout(), self.channel.next_timeout()):
-            if timeout is not None and (soonest is None or timeout < soonest):
-                soonest = timeout
+        timeout = self._timers.next_timeout()
+        if soonest is None or (timeout is not None and timeout < soonest):
+            soonest = timeout
+        timeout = self.channel.next_timeout()
+        if soonest is None or (timeout is not None and timeout < soonest):
+            soonest = timeout
         return soonest
 
     @property

@@ -39,6 +39,8 @@ UNANSWERED_PER_TELLER_MAX: Final = 3
 #: Other addresses remembered of one contact, for when the first one named is wrong.
 ADDRESSES_MAX: Final = 3
 
+_NOT_CROWDED: Final = UNANSWERED_PER_TELLER_MAX - 1
+
 # Looked up once: the hot path compares with them at every step.
 _PENDING: Final = StepResult.PENDING
 _ANSWERED: Final = StepResult.ANSWERED
@@ -327,7 +329,8 @@ class Lookup:
         if len(self._steps) >= ASKED_MAX:
             return None
         asked, tellers = self._asked, self._tellers
-        crowded = self._crowded() if len(self._in_flight) >= UNANSWERED_PER_TELLER_MAX else ()
+        # Nobody is told of in a network that is known whole: then nobody's word is crowded.
+        crowded = self._crowded() if tellers and len(self._in_flight) > _NOT_CROWDED else ()
         deferred = None
         room = self.want - self._answered_run
         for place in islice(self._order, self._answered_run, None):
