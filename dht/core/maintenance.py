@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from heapq import heappop, heappush
 from random import Random
-from typing import final
+from typing import NamedTuple, final
 
 import attrs
 
@@ -97,8 +97,9 @@ class Membership:
 POSTPONED_MAX = 2
 
 
-@attrs.define
-class _Plan:
+class _Plan(NamedTuple):
+    """A named tuple: there is one for each record, and the garbage collector has no use for it."""
+
     when: float
     #: Nearer holders were given their turn already.
     turn_taken: bool

@@ -31,8 +31,8 @@ BELIEVED_AHEAD_MS = int(CLOCK_TOLERANCE_S * 1000 * 3 / 4)
 #: A put goes above versions that it did not know of so often; then others are faster than it.
 RESTAMPS_MAX = 3
 #: Owners that name contacts, of those that a put goes to at once because it knows everybody: who
-#: joined a moment ago is known to the nearest. Kademlia 2002 section 2.3, its alpha.
-NAMERS = 3
+#: joined a moment ago is known to the nearest. Two, so that one may be wrong; guess.
+NAMERS = 2
 #: Milliseconds. A holder with a right clock refuses ours when it is a day off; an hour is far more
 #: than what answers take and round. Threat: one liar's word against a right clock.
 CLOCK_OFF_MS = 3_600_000

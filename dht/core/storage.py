@@ -331,7 +331,9 @@ class Storage:
         else:
             self._discharge(slot, old)
         self._held[slot] = held
-        account = self._accounts.setdefault(held.account, _Account())
+        account = self._accounts.get(held.account)
+        if account is None:
+            account = self._accounts[held.account] = _Account()
         size = _charge(held.record)
         self.size += size
         account.size += size
