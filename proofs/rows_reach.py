@@ -35,8 +35,8 @@ VERDICT_S = 1_800.0
 FOUND_AGAIN_S = 60.0
 #: Virtual seconds of peace before that: who is moved every few seconds is nowhere.
 SETTLE_S = 300.0
-#: The neighbours that a record of it would have: k.
-NEIGHBOURS = 20
+#: The nodes in the open that would own a record that lies where it is.
+NEIGHBOURS = 8
 
 ANSWERED_SHARE_MIN = 0.99
 EXTRA_ROUND_TRIPS_MAX = 1
@@ -246,11 +246,13 @@ class _Network:
         key = plain_key(f"key {number}")
         flags = WANT_IPV4 | (CLIENT if engine.client else 0)
         body = encode(Get(flags=flags, kind=Kind.PLAIN, key=key_bytes(key), count=8))
-        contacts = random.sample(engine.table.contacts(), REQUESTS_AT_ONCE)
+        # Not each other: what was sent to somebody who has just moved is not counted here.
+        others = [each for each in engine.table.contacts() if each.id in self.rtts(node)]
+        contacts = random.sample(others, REQUESTS_AT_ONCE)
         requests = [_Request(contact, body) for contact in contacts]
         for request in requests:
             engine._tasks.spawn(simulator.now, request, lambda _now, _task: None)  # noqa: SLF001
-        soonest = min(simulator.links.rtt(node.index, self.index_of(each)) for each in contacts)
+        soonest = min(self.rtts(node)[each.id] for each in contacts)
         assert isinstance(node.nat, Nat)
         # Once the requests have left, and before the first answer is back.
         simulator.at(simulator.now + random.uniform(0.0, 0.9) * soonest, node.nat.rebind)
@@ -263,12 +265,10 @@ class _Network:
         outcome = finished.outcome
         return isinstance(outcome, GetOutcome) and outcome.value == f"value {number}".encode()
 
-    def index_of(self, contact: Contact) -> int:
-        """The member who lives there, or is behind what lives there."""
-        for node in self.simulator.living():
-            if node.contact.id == contact.id:
-                return node.index
-        raise AssertionError(f"nobody is {contact}")
+    def rtts(self, node: SimNode) -> dict[int, float]:
+        """How far it is to each node in the open, by id."""
+        links = self.simulator.links
+        return {each.contact.id: links.rtt(node.index, each.index) for each in self.open}
 
     def find_again(self, node: SimNode) -> float | None:
         """Seconds until its neighbours know a serving node at its new address."""

@@ -435,7 +435,7 @@ class Engine:
 
     def _on_change(self, now: float) -> None:
         self._take_role()
-        self._upkeep.look_around(now)
+        self._upkeep.introduce(now)
 
     # ---- private: serving ----
 

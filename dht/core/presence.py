@@ -185,6 +185,7 @@ class Presence:
 
     def _move(self, now: float, address: Address) -> None:
         self._around_pause_s = AROUND_FIRST_S
+        self._around_at = min(self._around_at, now + AROUND_FIRST_S)
         self.home.contact = contact_at(self.home.contact.public_key, address)
         self.emit(AddressChanged(self.home.contact))
         self.on_change(now)

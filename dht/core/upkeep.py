@@ -260,14 +260,21 @@ class Upkeep:
     def _look_around_due(self, now: float, _: None) -> None:
         if now < self._look_around_at or self._stopped:
             return  # another one was planned since
-        self.look_around(now)
+        self._look_around(now)
         self._look_around_pause_s = min(
             self._look_around_pause_s * LOOK_AROUND_FACTOR, self.config.refresh_interval_s
         )
         self._arm_look_around(now)
 
-    def look_around(self, now: float) -> None:
-        """Looks up its own id, so that its neighbours hear of it, and what it is."""
+    def introduce(self, now: float) -> None:
+        """It is another one now (it serves, or no more, or is elsewhere): its neighbours hear of it
+        at once, and again as of a young node, as some may not check it so soon."""
+        if self.joined and not self._stopped:
+            self._look_around(now)
+            self._look_around_pause_s = LOOK_AROUND_FIRST_S
+            self._arm_look_around(now)
+
+    def _look_around(self, now: float) -> None:
         own_id = self.table.own_id
         known = {c.id: c for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap)}
         self.tasks.spawn(
