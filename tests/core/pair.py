@@ -200,7 +200,8 @@ class Net:
     def add(
         self,
         *bootstrap: Peer | Stranger,
-        client: bool = False,
+        client: bool | None = False,
+        advertised: bool = False,
         config: Config | None = None,
         host: str | None = None,
         ahead_s: float = 0.0,
@@ -218,6 +219,7 @@ class Net:
             config=config or self.config,
             bootstrap=[other.contact for other in bootstrap],
             client=client,
+            advertised=advertised,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

@@ -282,7 +282,7 @@ def test_one_after_the_other_is_asked_until_one_has_knocked() -> None:
     passing.on_failure(1.8, Q[0])
     assert passing.next(1.8) == Ask(Q[1], b"body")
     passing.on_reply(2.0, Q[1], Dialling(0, DialStatus.BUSY), [])
-    assert passing.status is DialStatus.WILL
+    assert passing.status == 0
     assert passing.next(2.0) == Ask(Q[2], b"body")
     passing.on_reply(2.2, Q[2], Dialling(0, DialStatus.DONE), [])
     assert passing.next(2.2) is FINISHED

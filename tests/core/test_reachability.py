@@ -189,6 +189,10 @@ def in_round(*, seed: int = 1) -> Reachability:
     return reach
 
 
+def verdict(reach: Reachability) -> str:
+    return reach.reachable.value
+
+
 def ask(reach: Reachability, count: int = ASKS_MAX) -> list[tuple[Contact, bytes]]:
     """So many questions, and the nonces that were given out for them."""
     contacts, asked = [peer(number) for number in range(40)], []
@@ -209,7 +213,7 @@ def test_two_strangers_of_different_subnets_that_get_through_say_yes() -> None:
     assert knock(reach, one, 1000) is Evidence.PROOF
     assert knock(reach, other, 1000) is Evidence.NOTHING  # the same subnet again
     reach.end()
-    assert reach.reachable is Reachable.UNKNOWN
+    assert verdict(reach) == "unknown"
     reach.begin()
     [(_, one), (_, other)] = ask(reach, 2)
     knock(reach, one, 1000)
@@ -309,7 +313,7 @@ def test_what_was_found_stays_until_something_else_is_found() -> None:
     reach.end()
     reach.begin()
     reach.end()
-    assert reach.reachable is Reachable.YES
+    assert verdict(reach) == "yes"
     reach.begin()
     ask(reach, FAILURES_MIN)
     for _ in range(FAILURES_MIN):
