@@ -20,14 +20,18 @@ from dht.wire.messages import (
     REQUEST_ID_SIZE,
     Block,
     Copy,
+    Dial,
+    Dialling,
     Fetch,
     Find,
     Found,
     Get,
+    Knock,
     Message,
     Nodes,
     Ping,
     Pong,
+    Reach,
     Store,
     Stored,
 )
@@ -211,7 +215,7 @@ class _Flood:
         """Of any type, well formed, with whatever the schema allows."""
         random = self.random
         flags, kind, key = random.randrange(256), random.choice([1, 1, 2]), self._key()
-        match random.randrange(10):
+        match random.randrange(14):
             case 0:
                 return Ping(flags)
             case 1:
@@ -224,7 +228,7 @@ class _Flood:
                 offset, length = self._number(32) - 1, self._number(32) - 1
                 return Fetch(flags, kind, key, random.randbytes(HASH_SIZE), offset, length)
             case 5:
-                return Pong(self._number(40))
+                return Pong(self._number(40), random.randbytes(random.choice([0, 6, 18])))
             case 6:
                 return Nodes(self._number(40), *self._contacts(), self._number(63) - 1)
             case 7:
@@ -234,6 +238,15 @@ class _Flood:
                 return Stored(
                     self._number(40), random.randint(0, 7), self._number(63) - 1, copy, b"", b""
                 )
+            case 9:
+                return Reach(flags, random.randbytes(8))
+            case 10:
+                packed = random.choice(self.simulator.nodes).contact.packed
+                return Dial(flags, random.randbytes(8), random.choice([packed, bytes(41)]))
+            case 11:
+                return Knock(flags, random.randbytes(8))
+            case 12:
+                return Dialling(self._number(40), random.randint(0, 3))
             case _:
                 data = random.randbytes(random.choice([0, 1, 1000]))
                 return Block(self._number(40), self._number(32) - 1, data)

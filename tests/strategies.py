@@ -10,6 +10,8 @@ from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
 from dht.contacts import (
     ADDRESS4_SIZE,
     ADDRESS6_SIZE,
+    CONTACT4_SIZE,
+    CONTACT6_SIZE,
     Address,
     Contact,
     contact_at,
@@ -173,6 +175,7 @@ _MILLISECONDS = st.integers(0, MILLISECONDS_MAX)
 _SECONDS = st.integers(0, SECONDS_MAX)
 _SIZES = st.integers(0, SIZE_MAX)
 _COUNTS = st.integers(0, COUNT_MAX)
+_NONCES = st.binary(min_size=wire.NONCE_SIZE, max_size=wire.NONCE_SIZE)
 _DATA = st.binary(max_size=64) | st.binary(max_size=DATAGRAM_SIZE_MAX)
 
 
@@ -220,13 +223,21 @@ def requests() -> st.SearchStrategy[wire.Request]:
             offset=_SIZES,
             length=_SIZES,
         ),
+        st.builds(wire.Reach, flags=_FLAGS, nonce=_NONCES),
+        st.builds(
+            wire.Dial,
+            flags=_FLAGS,
+            nonce=_NONCES,
+            contact=st.binary(min_size=CONTACT4_SIZE, max_size=CONTACT6_SIZE),
+        ),
+        st.builds(wire.Knock, flags=_FLAGS, nonce=_NONCES),
     )
 
 
 def answers() -> st.SearchStrategy[wire.Answer]:
     """Any answer."""
     return st.one_of(
-        st.builds(wire.Pong, time_s=_SECONDS),
+        st.builds(wire.Pong, time_s=_SECONDS, seen=st.binary(max_size=ADDRESS6_SIZE)),
         st.builds(wire.Nodes, time_s=_SECONDS, contacts4=_DATA, contacts6=_DATA, version=_VERSIONS),
         st.builds(wire.Found, time_s=_SECONDS, copy=copies(), contacts4=_DATA, contacts6=_DATA),
         st.builds(
@@ -239,6 +250,11 @@ def answers() -> st.SearchStrategy[wire.Answer]:
             contacts6=_DATA,
         ),
         st.builds(wire.Block, time_s=_SECONDS, offset=_SIZES, data=_DATA),
+        st.builds(
+            wire.Dialling,
+            time_s=_SECONDS,
+            status=st.sampled_from([int(status) for status in wire.DialStatus]),
+        ),
     )
 
 

@@ -37,7 +37,9 @@ dht node --json
     metavar="HOST:PORT",
     help="Where others reach it, if that is somewhere else. Repeatable.",
 )
-@click.option("--client", is_flag=True, help="Ask, and never serve.")
+@click.option(
+    "--client", is_flag=True, help="Ask, and never serve; else it serves if others reach it."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print the URI and nothing else.")
 @json_option
 @bootstrap_option(required=False)
@@ -60,7 +62,9 @@ def node(
     async def serve() -> None:
         async with (
             _until_terminated(),
-            open_node(listen, bootstrap=bootstrap, advertise=advertise, client=client) as running,
+            open_node(
+                listen, bootstrap=bootstrap, advertise=advertise, client=client or None
+            ) as running,
         ):
             await _tell(running, bootstrap, quiet=quiet, as_json=as_json)
 

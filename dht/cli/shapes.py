@@ -9,6 +9,7 @@ from typing import Any
 
 from ..contacts import Contact, format_address
 from ..core.events import (
+    AddressChanged,
     Alone,
     Event,
     Joined,
@@ -16,6 +17,7 @@ from ..core.events import (
     OperationFinished,
     PeerAdded,
     PeerRemoved,
+    ReachabilityChanged,
     RecordStored,
 )
 from ..core.outcomes import GetOutcome, LookupOutcome, PutOutcome, Step, Trace
@@ -137,6 +139,10 @@ def event_shape(event: Event | EventsLost) -> Shape:
                 "key": key.hex(),
                 "version": version,
             }
+        case AddressChanged(contact=contact):
+            return {"event": "address_changed", **contact_shape(contact), "uri": contact.uri}
+        case ReachabilityChanged(reachable=reachable, serving=serving):
+            return {"event": "reachability_changed", "reachable": reachable, "serving": serving}
         case EventsLost(count=count):
             return {"event": "events_lost", "count": count}
         case OperationFinished(operation_id=operation_id):
@@ -158,10 +164,21 @@ def event_line(event: Event | EventsLost) -> str:
             return f"- {_peer(contact)}"
         case RecordStored(kind=kind, key=key, version=version):
             return f"stored {kind.name.lower()} {key.hex()[:12]} version {version}"
+        case AddressChanged(contact=contact):
+            return f"others see this node at another address: {contact.uri}"
+        case ReachabilityChanged(reachable=reachable, serving=serving):
+            return f"{_REACHABLE[reachable]}; it {'serves' if serving else 'is a client'}"
         case EventsLost(count=count):
             return f"{count} events went by too fast to be shown"
         case OperationFinished(operation_id=operation_id):
             return f"operation {operation_id} ended"
+
+
+_REACHABLE = {
+    "unknown": "nobody can tell whether strangers reach this node",
+    "yes": "strangers reach this node",
+    "no": "strangers do not reach this node",
+}
 
 
 def _peer(contact: Contact) -> str:

@@ -26,9 +26,9 @@ from ..wire.messages import (
     CLIENT,
     CONTACTS_TOO,
     COUNT_MAX,
+    REACH_TYPES,
     REQUEST_TYPES,
     WANT_IPV4,
-    Block,
     Fetch,
     Find,
     Store,
@@ -39,20 +39,16 @@ from ..wire.messages import Request as RequestMessage
 from .admission import Admission
 from .arguments import check_quorum, check_replicas, check_value, check_version, checked_ttl_ms
 from .channel.face import Channel, Opened
-from .events import (
-    Event,
-    OperationId,
-    PeerAdded,
-    PeerRemoved,
-    RecordStored,
-)
+from .events import Event, OperationId, RecordStored
 from .get import Get
 from .home import Home
 from .large_values import Offers, Pulls
 from .maintenance import Membership, Standing
 from .operations import LookupOperation, Shared
+from .peers import Peers
+from .presence import Presence
 from .put import Put
-from .requests import Request, Requests
+from .requests import Requests
 from .responder import Pull, Responder
 from .routing import RoutingTable
 from .running import Running
@@ -61,7 +57,7 @@ from .stats import Counters, EngineStats
 from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
-from .upkeep import Upkeep
+from .upkeep import Checked, Upkeep
 
 # Looked up once: the hot path compares with it at every datagram.
 _JOINED: Final = Standing.JOINED
@@ -72,7 +68,8 @@ _JOINED: Final = Standing.JOINED
 class Engine:
     """One node's protocol. See the module's docstring for the contract.
 
-    ``contact`` is how others reach this node; ``client``: it asks, and never serves.
+    ``contact`` is how others reach this node, for sure if ``advertised``. ``client``: it asks, and
+    never serves; None: it finds out whether strangers reach it, and serves if they do.
     ``families``: of which addresses contacts are of use, ``WANT_IPV4 | WANT_IPV6``.
     """
 
@@ -82,7 +79,8 @@ class Engine:
     random: Random
     config: Config = attrs.field(factory=Config, kw_only=True)
     bootstrap: Sequence[Contact] = attrs.field(default=(), kw_only=True)
-    client: bool = attrs.field(default=False, kw_only=True)
+    _client: bool | None = attrs.field(default=False, kw_only=True)
+    advertised: bool = attrs.field(default=False, kw_only=True)
     families: int = attrs.field(default=WANT_IPV4, kw_only=True)
     #: Does anybody read the events? While nobody does, ``RecordStored`` is not made.
     watched: bool = attrs.field(default=True, init=False)
@@ -101,6 +99,8 @@ class Engine:
     _events: list[Event] = attrs.field(factory=list, init=False)
     _pulls: Pulls = attrs.field(init=False)
     _running: Running = attrs.field(init=False)
+    _presence: Presence = attrs.field(init=False)
+    _peers: Peers = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
@@ -109,28 +109,49 @@ class Engine:
         self.storage = Storage(config)
         self._requests = Requests(config=config, random=self.random)
         self._admission = Admission(config)
+        self._home = Home(
+            self.contact,
+            self.storage,
+            serves=not self._client,
+            on_stored=self._on_stored,
+            tried=self._tried,
+        )
+        emit = self._events.append
+        self._peers = Peers(self.table, self._requests, self._home, self._counters, emit)
         self._tasks = Tasks(
             requests=self._requests,
             channel=self.channel,
             timers=self._timers,
             own_id=self.identity.id,
-            on_alive=self._on_alive,
-            on_silent=self._on_silent,
+            on_alive=self._peers.on_alive,
+            on_silent=self._peers.on_silent,
         )
         self._searches = Searches(config, self.table, self._requests)
-        self._home = Home(
-            self.contact,
-            self.storage,
-            serves=not self.client,
-            on_stored=self._on_stored,
-            tried=self._tried,
-        )
         self._responder = Responder(
             self.table,
             self.storage,
             config,
             on_stored=self._on_stored,
             on_tended=self._on_tended,
+        )
+        self._begin_to_ask()
+
+    def _begin_to_ask(self) -> None:
+        """The second half: those who ask others, and need the others' half for that."""
+        config, emit = self.config, self._events.append
+        checked = Checked()
+        self._presence = Presence(
+            told=self._client,
+            advertised=self.advertised,
+            bootstrap=self.bootstrap,
+            config=config,
+            random=self.random,
+            tasks=self._tasks,
+            table=self.table,
+            home=self._home,
+            first_this_minute=checked.first,
+            on_change=self._on_change,
+            emit=emit,
         )
         self._pulls = Pulls(
             tasks=self._tasks,
@@ -146,7 +167,7 @@ class Engine:
             home=self._home,
             flags=self._flags,
             operations_max=config.operations_max,
-            emit=self._events.append,
+            emit=emit,
         )
         self._upkeep = Upkeep(
             config=config,
@@ -158,15 +179,20 @@ class Engine:
             local=self._home,
             flags=self._flags,
             bootstrap=self.bootstrap,
-            emit=self._events.append,
+            emit=emit,
             searches=self._searches,
+            checked=checked,
+            on_joined=self._presence.on_joined,
         )
         self._membership = self._upkeep.membership
+        self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
+        self._take_role()
 
     # ---- in ----
 
     def start(self, now: float) -> None:
         """Begins to join, once; ``Joined`` or ``JoinFailed`` follows."""
+        self._presence.start(now)
         self._upkeep.start(now)
 
     def receive_datagram(self, now: float, data: bytes, source: Address) -> None:
@@ -314,7 +340,8 @@ class Engine:
 
     def start_leave(self, now: float) -> None:
         """From now on nothing is served and nothing is looked after; operations may end."""
-        self._home.serves = False
+        self._presence.stop()
+        self._take_role()
         self._upkeep.stop()
 
     def cancel(self, now: float, operation_id: OperationId) -> None:
@@ -335,10 +362,6 @@ class Engine:
         """A record that this node kept over a restart, with what remains of its life."""
         self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
 
-    def set_contact(self, contact: Contact) -> None:
-        """Others reach this node at another address now."""
-        self.contact = self._home.contact = contact
-
     # ---- out ----
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
@@ -346,6 +369,8 @@ class Engine:
         datagrams = self.channel.datagrams_to_send()
         if datagrams:
             self._counters.datagrams_sent += len(datagrams)
+            if self._presence.watches:
+                self._presence.on_sent(datagrams)
         return datagrams
 
     def events(self) -> list[Event]:
@@ -366,6 +391,11 @@ class Engine:
         if soonest is None or (timeout is not None and timeout < soonest):
             soonest = timeout
         return soonest
+
+    @property
+    def client(self) -> bool:
+        """Is it a client at the moment: does it ask, and not serve?"""
+        return not self._presence.serving
 
     @property
     def joined(self) -> bool:
@@ -390,6 +420,8 @@ class Engine:
             records_size=self.storage.size,
             repairs_done=upkeep.repairs_done,
             copies_made=upkeep.copies_made,
+            reachable=self._presence.reachable.value,
+            serving=self._home.serves,
             standing=upkeep.membership.standing.name.lower(),
             clock_ahead_s=self._home.clocks.median_s(),
         )
@@ -407,31 +439,17 @@ class Engine:
     def _begin(self, now: float, machine: Any, *, offered: bytes = b"") -> OperationId:
         return self._running.begin(now, machine, joined=self.joined, offered=offered)
 
-    # ---- private: peers ----
+    def _take_role(self) -> None:
+        """What our machines do, and what our requests carry, is what we are now."""
+        self.contact = self._home.contact
+        self._home.serves = self._presence.serving
+        self._upkeep.probe_max_s = self._presence.probe_max_s
+        for machine in (self._pulls, self._running, self._upkeep, self._presence):
+            machine.flags = self._flags
 
-    def _on_alive(self, now: float, contact: Contact, answer: AnswerMessage) -> None:
-        ahead_s = answer.time_s - self._home.wall_s(now)
-        self._home.clocks.add(contact.address, contact.public_key, ahead_s)
-        if type(answer) is Block and contact.id not in self.table:
-            return  # a client hands over the values of its puts, and serves nothing else
-        if self.table.add(now, contact):
-            self._events.append(PeerAdded(contact))
-            self._upkeep.on_peer(now, contact)
-
-    def _on_silent(self, now: float, request: Request) -> None:
-        """Both tries unanswered. It says something of the peer only if others were heard since:
-        during an outage of our own link nobody is evicted."""
-        self._counters.requests_given_up += 1
-        if self._requests.last_heard_at <= request.first_sent_at:
-            self._upkeep.on_silent(now, request)
-            return
-        change = self.table.failed(now, request.contact)
-        if change is not None:
-            self._events.append(PeerRemoved(change.removed))
-            self._upkeep.on_peer(now, change.removed)
-            if change.added is not None:
-                self._events.append(PeerAdded(change.added))
-                self._upkeep.on_peer(now, change.added)
+    def _on_change(self, now: float) -> None:
+        self._take_role()
+        self._upkeep.introduce(now)
 
     # ---- private: serving ----
 
@@ -448,6 +466,9 @@ class Engine:
             return
         if isinstance(message, Fetch):
             self._tasks.on_fetch(now, opened.public_key)
+        elif type(message) in REACH_TYPES:
+            self._presence.serve(now, opened, request_id, message, asker)
+            return
         if not self._home.serves and not (
             isinstance(message, Fetch) and message.value_hash in self._responder.offers
         ):
@@ -462,8 +483,7 @@ class Engine:
                 now, asker, answer, ticket=opened.ticket, request_id=request_id
             )
         self.channel.answer(now, opened.ticket, request_id + encode(answer))
-        if not message.flags & CLIENT and asker.id not in self.table:
-            self._upkeep.on_stranger(now, asker)
+        self._peers.on_question(now, opened, message.flags, asker)
 
     def _on_stored(self, now: float, record: Record) -> None:
         if self.watched:

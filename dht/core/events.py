@@ -68,4 +68,33 @@ class RecordStored:
     version: int
 
 
-Event = OperationFinished | Joined | JoinFailed | Alone | PeerAdded | PeerRemoved | RecordStored
+@final
+@attrs.frozen
+class AddressChanged:
+    """Peers in three subnets see this node at another address than it was known by."""
+
+    contact: Contact
+
+
+@final
+@attrs.frozen
+class ReachabilityChanged:
+    """It is known now whether strangers reach this node, or it serves now and did not before."""
+
+    #: "unknown", "yes" or "no".
+    reachable: str
+    #: Does it keep records for others? One that is not reached is a client.
+    serving: bool
+
+
+Event = (
+    OperationFinished
+    | Joined
+    | JoinFailed
+    | Alone
+    | PeerAdded
+    | PeerRemoved
+    | RecordStored
+    | AddressChanged
+    | ReachabilityChanged
+)

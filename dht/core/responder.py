@@ -10,7 +10,7 @@ from typing import final
 import attrs
 
 from ..config import VALUE_INLINE_MAX, Config
-from ..contacts import CONTACT6_SIZE, Contact
+from ..contacts import ADDRESS6_SIZE, CONTACT6_SIZE, Contact
 from ..errors import RemoteError
 from ..keyspace import Key
 from ..records import Head, Record
@@ -41,6 +41,8 @@ from .transfer import BLOCK_SIZE
 SUBNET_PER_ANSWER_MAX = 2
 #: Bytes of an answer that are neither contacts nor a value: id, tags, time, a record's head.
 ANSWER_RESERVE = 130
+#: Bytes of a ``Pong`` with the longest address, and its request id.
+PONG_SIZE_MAX = 8 + 1 + 1 + 9 + 2 + ADDRESS6_SIZE
 
 
 @final
@@ -100,7 +102,7 @@ class Responder:
         return self._answers[type(request)](now, asker, request, room)
 
     def _ping(self, now: float, asker: Contact, request: Ping, room: int) -> Answer:
-        return Pong(self.time_s)
+        return Pong(self.time_s, asker.address if room >= PONG_SIZE_MAX else b"")
 
     def _find(self, now: float, asker: Contact, request: Find, room: int) -> Answer:
         target = int.from_bytes(request.target)

@@ -214,16 +214,32 @@ class RoutingTable:
             return None
         if entry.failures < REPLACED_AFTER:
             return None
-        self._remove(entry)
-        successor = self._successor(prefix)
-        if successor is not None:
-            self._waiting[prefix].pop(successor.contact.id)
-            self._insert(successor)
-            return Change(entry.contact, successor.contact)
-        if entry.failures < DEAD_AFTER and len(self._bucket(prefix)) < self._config.k:
+        change = self._replace(entry, prefix)
+        if (
+            change.added is None
+            and entry.failures < DEAD_AFTER
+            and len(self._bucket(prefix)) < self._config.k
+        ):
             self._insert(entry)
             return None
-        return Change(entry.contact, None)
+        return change
+
+    def withdrawn(self, contact: Contact) -> Change | None:
+        """It says that it serves no more: it leaves, unless we know it at another address."""
+        entry = self._entries.get(contact.id)
+        if entry is None or entry.contact.packed != contact.packed:
+            return None
+        return self._replace(entry, self._prefix_length(contact.id))
+
+    def _replace(self, entry: _Entry, prefix: int) -> Change:
+        """It leaves, and one from the cache takes its place if it may."""
+        self._remove(entry)
+        successor = self._successor(prefix)
+        if successor is None:
+            return Change(entry.contact, None)
+        self._waiting[prefix].pop(successor.contact.id)
+        self._insert(successor)
+        return Change(entry.contact, successor.contact)
 
     def _prefix_length(self, node_id: int) -> int:
         return self._bits - (node_id ^ self.own_id).bit_length()

@@ -51,5 +51,9 @@ class EngineStats:
     copies_made: int
     #: "new", "joined" or "alone".
     standing: str
+    #: Do strangers reach it? "unknown", "yes" or "no".
+    reachable: str
+    #: Does it serve, or is it a client?
+    serving: bool
     #: How far the others' clocks are ahead of ours (median); None before the first answer.
     clock_ahead_s: float | None

@@ -13,7 +13,7 @@ import attrs
 from ..contacts import Address, Contact, is_local
 from ..errors import RemoteError
 from ..wire.codec import unpack_contacts_untrusted
-from ..wire.messages import Answer, Block, Found, Message, Nodes, Pong, Status, Stored
+from ..wire.messages import Answer, Block, Dialling, Found, Message, Nodes, Pong, Status, Stored
 from .channel.face import Channel, Opened
 from .machine import FINISHED, Ask, Finished, Wait
 from .requests import Request, Requests
@@ -29,6 +29,8 @@ _ANSWERS_OF: dict[int, tuple[type, ...]] = {
     3: (Nodes, Found),
     4: (Stored,),
     5: (Block,),
+    9: (Dialling,),
+    10: (Dialling,),
 }
 
 

@@ -5,14 +5,14 @@ machines of ``maintenance``; here they are only given their turn.
 """
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, inf
 from random import Random
 from typing import final
 
 import attrs
 
 from ..config import Config
-from ..contacts import Contact
+from ..contacts import Address, Contact
 from ..keyspace import KEY_BITS, Key, key_bytes
 from ..records import Kind
 from ..wire.codec import encode
@@ -64,6 +64,30 @@ _DRAWN_AT_ONCE = 64
 
 
 @final
+class Checked:
+    """The addresses that were sent something for no better reason than that a stranger is there, or
+    was said to be."""
+
+    def __init__(self) -> None:
+        # address -> when; the oldest are forgotten
+        self._at: dict[Address, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def first(self, now: float, address: Address) -> bool:
+        """May it be sent something now? Then not again within ``STRANGER_AGAIN_S``."""
+        checked_at = self._at.pop(address, None)
+        if checked_at is not None and now - checked_at < STRANGER_AGAIN_S:
+            self._at[address] = checked_at
+            return False
+        self._at[address] = now
+        if len(self._at) > STRANGERS_REMEMBERED_MAX:
+            del self._at[next(iter(self._at))]
+        return True
+
+
+@final
 @attrs.define(eq=False, kw_only=True)
 class Upkeep:
     """The rhythms of one node. ``start`` arms them; ``stop`` lets them run out."""
@@ -79,14 +103,17 @@ class Upkeep:
     bootstrap: Sequence[Contact]
     emit: Callable[[Event], None]
     searches: Searches
+    checked: Checked = attrs.field(factory=Checked)
+    #: Called each time that the node has become part of its network.
+    on_joined: Callable[[float], None] = lambda _now: None
+    #: Whoever is behind a NAT probes more often, so that it keeps its address.
+    probe_max_s: float = attrs.field(default=inf, init=False)
     membership: Membership = attrs.field(init=False)
     repairs: RepairSchedule = attrs.field(factory=RepairSchedule, init=False)
     repairs_done: int = attrs.field(default=0, init=False)
     copies_made: int = attrs.field(default=0, init=False)
     _repairing: int = attrs.field(default=0, init=False)
     _strangers: int = attrs.field(default=0, init=False)
-    #: address -> when it was last checked; the oldest are forgotten
-    _checked: dict[bytes, float] = attrs.field(factory=dict, init=False)
     _to_refresh: list[int] = attrs.field(factory=list, init=False)
     _refreshing: bool = attrs.field(default=False, init=False)
     _ranges: list[tuple[Contact, int | None]] = attrs.field(factory=list, init=False)
@@ -157,15 +184,18 @@ class Upkeep:
         """Somebody we do not know asked us something: a ping tells whether it is really there."""
         if self._strangers >= STRANGERS_MAX or not self.table.wants(contact):
             return
-        checked_at = self._checked.pop(contact.address, None)
-        if checked_at is not None and now - checked_at < STRANGER_AGAIN_S:
-            self._checked[contact.address] = checked_at
+        if self.checked.first(now, contact.address):
+            self._strangers += 1
+            self.tasks.spawn(now, self._probe_of(contact), self._stranger_stepped)
+
+    def on_moved(self, now: float, known: Contact, contact: Contact) -> None:
+        """A node that we know asked from another address, as after a NAT forgot it. Both are asked:
+        the new one is taken when it answers and the old one does not."""
+        if self._strangers >= STRANGERS_MAX or not self.checked.first(now, contact.address):
             return
-        self._checked[contact.address] = now
-        if len(self._checked) > STRANGERS_REMEMBERED_MAX:
-            del self._checked[next(iter(self._checked))]
-        self._strangers += 1
-        self.tasks.spawn(now, self._probe_of(contact), self._stranger_stepped)
+        self._strangers += 2
+        for each in (contact, known):
+            self.tasks.spawn(now, self._probe_of(each), self._stranger_stepped)
 
     def on_stored(self, now: float, kind: int, key: int) -> None:
         """A record entered the store: from now on it is looked after."""
@@ -211,6 +241,7 @@ class Upkeep:
                 self._refresh_far_buckets(now)
                 self._look_around_pause_s = LOOK_AROUND_FIRST_S
                 self._arm_look_around(now)
+                self.on_joined(now)
         else:
             if self.membership.lost(now):
                 self.emit(Alone())
@@ -233,20 +264,32 @@ class Upkeep:
     def _look_around_due(self, now: float, _: None) -> None:
         if now < self._look_around_at or self._stopped:
             return  # another one was planned since
-        own_id = self.table.own_id
-        known = {c.id: c for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap)}
-        self.tasks.spawn(
-            now, Join(self._own_lookup(now, own_id, list(known.values()), self.config.k)), _ignore
-        )
+        self._look_around(now)
         self._look_around_pause_s = min(
             self._look_around_pause_s * LOOK_AROUND_FACTOR, self.config.refresh_interval_s
         )
         self._arm_look_around(now)
 
+    def introduce(self, now: float) -> None:
+        """It is another one now (it serves, or no more, or is elsewhere): its neighbours hear of it
+        at once, and again as of a young node, as some may not check it so soon."""
+        if self.joined and not self._stopped:
+            self._look_around(now)
+            self._look_around_pause_s = LOOK_AROUND_FIRST_S
+            self._arm_look_around(now)
+
+    def _look_around(self, now: float) -> None:
+        own_id = self.table.own_id
+        known = {c.id: c for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap)}
+        self.tasks.spawn(
+            now, Join(self._own_lookup(now, own_id, list(known.values()), self.config.k)), _ignore
+        )
+
     # ---- probing and refreshing ----
 
     def _arm_probe(self, now: float) -> None:
-        self.timers.at(now + self._jittered(self.config.probe_interval_s), self._probe_due, None)
+        interval_s = min(self.config.probe_interval_s, self.probe_max_s)
+        self.timers.at(now + self._jittered(interval_s), self._probe_due, None)
 
     def _probe_due(self, now: float, _: None) -> None:
         if self._stopped:

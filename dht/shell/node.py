@@ -78,12 +78,13 @@ class Node:
     @property
     def uri(self) -> str:
         """``dht://<public key>@host:port``: what others give as ``bootstrap``."""
-        return contact_at(self._identity.public_key, self._addresses[0]).uri
+        return self._engine.contact.uri
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where others may reach it, as ``'host:port'`` texts; never a wildcard."""
-        return tuple(map(format_address, self._addresses))
+        addresses = dict.fromkeys((self._engine.contact.address, *self._addresses))
+        return tuple(map(format_address, addresses))
 
     # ---- one record ----
 
@@ -353,7 +354,7 @@ async def open_node(
     bootstrap: str | Contact | Iterable[str | Contact] = (),
     identity: Identity | None = None,
     advertise: str | Iterable[str] = (),
-    client: bool = False,
+    client: bool | None = None,
     config: Config = Config(),
 ) -> AsyncIterator[Node]:
     """A node that runs while the ``async with`` block does.
@@ -363,8 +364,10 @@ async def open_node(
     of nodes of the network to join; without any it is a network of one. The block begins when
     the node has joined, or when its first attempt has failed: it goes on trying by itself, and
     until it succeeds operations raise ``NoPeers``. ``identity``: a fresh one unless given.
-    ``advertise``: where others reach this node, if that is not where it listens. ``client``: True
-    asks, and never serves.
+    ``advertise``: where others reach this node, if that is neither where it listens nor where they
+    see its datagrams come from. ``client``: True asks, and never serves; False serves; None serves
+    if strangers can reach it. On local addresses it does so at once, elsewhere when it has found
+    out, by the help of others; ``stats()`` and ``events()`` say what it found.
 
     What the block raises arrives as it was raised, never in an exception group. Raises
     ``LocalError`` for arguments that cannot be and for an address that cannot be listened on, and
@@ -379,7 +382,7 @@ async def open_node(
     if not where:
         raise LocalError(f"listen is one or several 'host:port', got {listen!r}")
     _check_type("identity", identity, Identity, optional=True)
-    _check_type("client", client, bool)
+    _check_type("client", client, bool, optional=True)
     _check_type("config", config, Config)
     port = UdpPort.bind(where)
     try:
@@ -407,7 +410,7 @@ async def run_node(
     bootstrap: tuple[Contact, ...] = (),
     identity: Identity | None = None,
     advertise: tuple[Address, ...] = (),
-    client: bool = False,
+    client: bool | None = None,
     config: Config = Config(),
 ) -> AsyncIterator[Node]:
     """``open_node`` over any port and clock: real ones, or those of a simulated network.
@@ -426,6 +429,7 @@ async def run_node(
         config=config,
         bootstrap=bootstrap,
         client=client,
+        advertised=bool(advertise),
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
     )
     pump = Pump(engine, port, clock)

@@ -12,6 +12,8 @@ from .faults import draw_scenario as draw_scenario
 from .links import WIDE_AREA as WIDE_AREA
 from .links import LinkModel as LinkModel
 from .links import Links as Links
+from .nat import Nat as Nat
+from .nat import NatKind as NatKind
 from .scenario import ScenarioReport as ScenarioReport
 from .scenario import play_scenario as play_scenario
 from .scenario import run_scenario as run_scenario

@@ -27,6 +27,7 @@ from ..identity import Identity
 from ..keyspace import Key, plain_key
 from ..records import Kind, Record
 from .links import WIDE_AREA, LinkModel
+from .nat import LIFETIME_S, Nat, NatKind
 from .world import Member, World
 
 #: What the wall clock says at virtual time 0 (14 November 2023), so that versions look real.
@@ -36,6 +37,8 @@ PORT = 4000
 # Node i lives in a /24 of its own, from 1.0.0.1 on; 10.0.0.0/8 and all behind it is not reached.
 _FIRST_PUBLIC = 0x01_00_00_01
 _FIRST_LOCAL = 0x0A_00_00_01
+# So do NATs, from 11.0.0.1 on; who is behind one has an address of the local range.
+_FIRST_NAT = 0x0B_00_00_01
 _NODES_MAX = 9 * 2**16
 
 #: Starts an operation: given the engine and the time, it returns the operation's id.
@@ -50,7 +53,8 @@ class SimNode(Member):
     identity: Identity = attrs.field(repr=False)
     contact: Contact
     config: Config = attrs.field(repr=False)
-    client: bool
+    #: None: it finds out whether it is reached.
+    client: bool | None
     #: Its wall clock is this many seconds ahead of everybody's.
     skew_s: float
     #: How often it was started: a caller who remembers it can tell that it crashed in between.
@@ -94,6 +98,7 @@ class Simulator(World[SimNode]):
         self.local = local
         self._random = Random(f"{seed} nodes")
         self._running: dict[int, SimNode] = {}
+        self._nats_made = 0
         self.observers.append(self._hear)
 
     @property
@@ -117,18 +122,20 @@ class Simulator(World[SimNode]):
         self,
         *,
         bootstrap: Sequence[Contact] | None = None,
-        client: bool = False,
+        client: bool | None = False,
         config: Config | None = None,
         address: Address | None = None,
         skew_s: float = 0.0,
+        nat: Nat | None = None,
     ) -> SimNode:
-        """A new node, which begins to join at once.
+        """A new node, which begins to join at once; with ``nat`` behind that one.
 
         ``bootstrap=None`` takes one random node, if possible one that runs and is awake; the very
         first starts a network of one, and so does ``bootstrap=()``.
         """
         index = len(self.members)
-        address = self._address(index) if address is None else address
+        if address is None:
+            address = self._address(index, local=self.local or nat is not None)
         if bootstrap is None:
             bootstrap = self._introducers()
         identity = Identity.generate(self._random)
@@ -140,10 +147,17 @@ class Simulator(World[SimNode]):
             config=self.config if config is None else config,
             client=client,
             skew_s=skew_s,
+            nat=nat,
         )
         self.settle_in(node)
         self._start(node, bootstrap)
         return node
+
+    def add_nat(self, kind: NatKind, *, lifetime_s: float = LIFETIME_S) -> Nat:
+        """A new NAT with a public address of its own, for nodes to be put behind."""
+        ip = (_FIRST_NAT + (self._nats_made << 8)).to_bytes(4)
+        self._nats_made += 1
+        return Nat(kind, ip, lifetime_s)
 
     def grow(
         self,
@@ -221,7 +235,7 @@ class Simulator(World[SimNode]):
 
     def _introducers(self, node: SimNode | None = None) -> list[Contact]:
         """Somebody who runs and is awake; or else runs, or else once did: it may come back."""
-        running = self.living()
+        running = [other for other in self.living() if other.nat is None]
         choice = [other for other in running if not other.asleep] or running
         choice = choice or [other for other in self.members if other is not node]
         return [self._random.choice(choice).contact] if choice else []
@@ -255,10 +269,10 @@ class Simulator(World[SimNode]):
         node.engine.set_wall_offset(self.now, EPOCH_S + skew_s)
         self.poll(node)
 
-    def _address(self, index: int) -> Address:
+    def _address(self, index: int, *, local: bool) -> Address:
         if index >= _NODES_MAX:
             raise LocalError(f"addresses for {_NODES_MAX} nodes are there, pass address= for more")
-        ip = _FIRST_LOCAL + index if self.local else _FIRST_PUBLIC + (index << 8)
+        ip = _FIRST_LOCAL + index if local else _FIRST_PUBLIC + (index << 8)
         return pack_address(".".join(map(str, ip.to_bytes(4))), PORT)
 
     # ---- operations ----

@@ -7,6 +7,7 @@ the order of time, and among equal times in the order in which things were queue
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import count
@@ -14,9 +15,10 @@ from typing import Any, Generic, Protocol, TypeVar, final
 
 import attrs
 
-from ..contacts import Address, format_address
+from ..contacts import Address, format_address, ip_of
 from ..errors import InternalError, LocalError
 from .links import WIDE_AREA, LinkModel, Links
+from .nat import Nat
 
 # A machine that sends itself, or its peer, something at once for ever would stop the clock. A run
 # of 5,000 nodes that wake together needs 5,000 events at one instant; guess, with a margin of 20.
@@ -52,6 +54,8 @@ class Member:
     machine: Machine | None = None
     #: Until then the member sleeps: it hears nothing and does nothing. Set by ``World.suspend``.
     asleep: bool = False
+    #: What stands between it and everybody who is not behind the same one.
+    nat: Nat | None = None
     # The wake-ups that wait in the queue, latest first. Each was earlier than all before it when
     # it was pushed, so the one that comes up is always the last: nothing is ever pushed twice.
     wakes: list[float] = attrs.field(init=False, factory=list)
@@ -60,6 +64,14 @@ class Member:
     def alive(self) -> bool:
         """Is a machine running here? (It may be asleep.)"""
         return self.machine is not None
+
+
+@attrs.frozen
+class _Seen:
+    """A sender as the receiver sees it."""
+
+    index: int
+    address: Address
 
 
 M = TypeVar("M", bound=Member)
@@ -74,7 +86,7 @@ class Traffic:
     #: Given to a machine. A datagram that was doubled counts twice.
     delivered: int
     delivered_bytes: int
-    #: Lost on the way, by chance or by a cut.
+    #: Lost on the way, by chance, by a cut or at a NAT.
     lost: int
     #: Sent to, or arrived at, a place where nothing is running or where it sleeps.
     unheard: int
@@ -95,6 +107,7 @@ class World(Generic[M]):
         #: Called with (member, event) for every event of every machine. Append to be told.
         self.observers: list[Callable[[M, Any], None]] = []
         self._by_address: dict[Address, M] = {}
+        self._nats: dict[bytes, Nat] = {}
         # (time, tie, member, data, sender): a datagram; without data: a wake-up; without member: a
         # call of the last. The tie is unique, so what stands behind it is never compared.
         self._queue: list[tuple[float, int, M | None, bytes | None, Any]] = []
@@ -114,6 +127,8 @@ class World(Generic[M]):
         self.links.join()
         self.members.append(member)
         self._by_address[member.address] = member
+        if member.nat is not None:
+            self._nats[member.nat.ip] = member.nat
 
     def at_address(self, address: Address) -> M | None:
         """Who lives at an address, running or not."""
@@ -234,6 +249,10 @@ class World(Generic[M]):
     def _transmit(self, now: float, sender: M, sending: Sequence[tuple[bytes, Address]]) -> None:
         links, queue, tie = self.links, self._queue, self._tie
         self._sent += len(sending)
+        if self._nats:
+            for data, address in sending:
+                self._transmit_by_nat(now, sender, data, address)
+            return
         for data, address in sending:
             receiver = self._by_address.get(address)
             if receiver is None:
@@ -246,6 +265,40 @@ class World(Generic[M]):
                 self._lost += not copies
                 for delay, copy in copies:
                     heappush(queue, (now + delay, tie(), receiver, copy, sender))
+
+    def _transmit_by_nat(self, now: float, sender: M, data: bytes, address: Address) -> None:
+        """The way of a datagram where there are NATs: the sender's puts its own address on it, the
+        receiver's judges it when it arrives."""
+        seen = sender.address
+        receiver = self._by_address.get(address)
+        gate = None
+        if receiver is None or receiver.nat is not sender.nat:
+            if sender.nat is not None:
+                seen = sender.nat.outbound(now, sender.address, address)
+            if receiver is None and (gate := self._nats.get(ip_of(address))) is not None:
+                inside = gate.owner(address)
+                receiver = None if inside is None else self._by_address[inside]
+            elif receiver is not None and receiver.nat is not None:
+                receiver = None  # an address that means nothing outside of its own network
+        if receiver is None:
+            self._unheard += 1
+            return
+        extra = _Seen(sender.index, seen)
+        copies = self.links.arrivals(sender.index, receiver.index, data)
+        self._lost += not copies
+        for delay, copy in copies:
+            if gate is None:
+                heappush(self._queue, (now + delay, self._tie(), receiver, copy, extra))
+            else:
+                self.at(now + delay, partial(self._arrive, gate, address, copy, extra))
+
+    def _arrive(self, gate: Nat, outside: Address, data: bytes, sender: _Seen) -> None:
+        """A datagram is at somebody's NAT."""
+        inside = gate.inbound(self.now, sender.address, outside)
+        if inside is None:
+            self._lost += 1
+        else:
+            heappush(self._queue, (self.now, self._tie(), self._by_address[inside], data, sender))
 
     def _why_stuck(self, member: M | None) -> str:
         who = "a scheduled action" if member is None else f"node {member.index}"

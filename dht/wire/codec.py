@@ -10,9 +10,13 @@ import msgspec
 
 from ..config import VALUE_INLINE_MAX
 from ..contacts import (
+    ADDRESS4_SIZE,
+    ADDRESS6_SIZE,
     CONTACT4_SIZE,
     CONTACT6_SIZE,
+    Address,
     Contact,
+    is_reachable,
     unpack_contact,
 )
 from ..errors import RemoteError
@@ -63,6 +67,22 @@ def unpack_contacts_untrusted(contacts4: bytes, contacts6: bytes) -> list[Contac
         if not chunk.startswith(_IPV4_MAPPED, PUBLIC_KEY_SIZE):  # one peer, one address
             chunks.append(chunk)
     return [contact for contact in map(unpack_contact, chunks) if contact.reachable]
+
+
+def address_untrusted(packed: bytes) -> Address:
+    """A packed address. Raises ``RemoteError`` for one that nobody can be reached at."""
+    if len(packed) not in (ADDRESS4_SIZE, ADDRESS6_SIZE) or packed.startswith(_IPV4_MAPPED):
+        raise RemoteError(f"an address of {len(packed)} bytes: {packed.hex()}")
+    address = Address(packed)
+    if not is_reachable(address):
+        raise RemoteError(f"nobody can be reached at {packed.hex()}")
+    return address
+
+
+def contact_untrusted(packed: bytes) -> Contact:
+    """A packed contact. Raises ``RemoteError`` for one that nobody can be reached at."""
+    address_untrusted(packed[PUBLIC_KEY_SIZE:])
+    return unpack_contact(packed)
 
 
 def wanted_contacts(contacts: Iterable[Contact], flags: int) -> list[Contact]:

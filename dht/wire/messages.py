@@ -12,9 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from ..config import DATAGRAM_SIZE_MAX
+from ..contacts import ADDRESS6_SIZE, CONTACT4_SIZE, CONTACT6_SIZE
 from ..records import HASH_SIZE, VERSION_MAX
 
 REQUEST_ID_SIZE = 8
+#: What a node knows its own wish for a knock by.
+NONCE_SIZE = 8
 #: Contacts that a request may ask for; no datagram holds more than 30.
 COUNT_MAX = 64
 
@@ -48,6 +51,19 @@ class Status(IntEnum):
     """The value could not be pulled from whoever offered it."""
 
 
+class DialStatus(IntEnum):
+    """What becomes of a ``Reach`` or a ``Dial``."""
+
+    WILL = 0
+    """Somebody else is being asked to knock; ask again what came of it."""
+    DONE = 1
+    """The knock has left."""
+    NOBODY = 2
+    """There is nobody whose knock would say anything."""
+    BUSY = 3
+    """Not now: too many knocks in all, or for that asker or at that address."""
+
+
 # Aliases that mypy and msgspec both read.
 _Flags = Annotated[int, Meta(ge=0, le=255)]
 _Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -62,6 +78,10 @@ _Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 _Status = Annotated[int, Meta(ge=0, le=7)]
 _Packed = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
 _Block = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
+_Nonce = Annotated[bytes, Meta(min_length=NONCE_SIZE, max_length=NONCE_SIZE)]
+_Contact = Annotated[bytes, Meta(min_length=CONTACT4_SIZE, max_length=CONTACT6_SIZE)]
+_Seen = Annotated[bytes, Meta(max_length=ADDRESS6_SIZE)]
+_DialStatus = Annotated[int, Meta(ge=0, le=3)]
 
 
 class Copy(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -132,11 +152,38 @@ class Fetch(_Message, frozen=True, tag=5):
     length: _Size
 
 
+class Reach(_Message, frozen=True, tag=9):
+    """Can I be reached? Ask somebody whom I do not know to knock at the address that you see me
+    at, with this nonce. With a nonce that was sent before: what came of it?"""
+
+    flags: _Flags
+    nonce: _Nonce
+
+
+class Dial(_Message, frozen=True, tag=10):
+    """Knock there, once, with this nonce. ``contact`` is packed; its address is the one that the
+    asker saw it at."""
+
+    flags: _Flags
+    nonce: _Nonce
+    contact: _Contact
+
+
+class Knock(_Message, frozen=True, tag=11):
+    """You wanted to be knocked at. Nothing is answered."""
+
+    flags: _Flags
+    nonce: _Nonce
+
+
 # ---- answers; ``time_s`` is the answerer's wall clock, in seconds since 1970 ----
 
 
 class Pong(_Message, frozen=True, tag=16):
+    """``seen``: the packed address that the request came from; empty where it finds no room."""
+
     time_s: _Seconds
+    seen: _Seen
 
 
 class Nodes(_Message, frozen=True, tag=17):
@@ -175,9 +222,18 @@ class Block(_Message, frozen=True, tag=20):
     data: _Block
 
 
-Request = Ping | Find | Get | Store | Fetch
-Answer = Pong | Nodes | Found | Stored | Block
+class Dialling(_Message, frozen=True, tag=25):
+    """``status`` is a ``DialStatus``."""
+
+    time_s: _Seconds
+    status: _DialStatus
+
+
+Request = Ping | Find | Get | Store | Fetch | Reach | Dial | Knock
+Answer = Pong | Nodes | Found | Stored | Block | Dialling
 Message = Request | Answer
 
 #: For the hot path: ``type(message) in REQUEST_TYPES`` costs a tenth of ``isinstance``.
-REQUEST_TYPES = frozenset({Ping, Find, Get, Store, Fetch})
+REQUEST_TYPES = frozenset({Ping, Find, Get, Store, Fetch, Reach, Dial, Knock})
+#: Those by which nodes find out whether strangers reach them.
+REACH_TYPES = frozenset({Reach, Dial, Knock})

@@ -14,6 +14,7 @@ import dht
 from dht.cli.shapes import event_line, event_shape
 from dht.contacts import contact_at, parse_address, parse_uri
 from dht.core.events import (
+    AddressChanged,
     Alone,
     Event,
     Joined,
@@ -22,6 +23,7 @@ from dht.core.events import (
     OperationId,
     PeerAdded,
     PeerRemoved,
+    ReachabilityChanged,
     RecordStored,
 )
 from dht.keyspace import Key
@@ -173,6 +175,26 @@ EVENTS: list[tuple[Event | EventsLost, str, str]] = [
     (PeerAdded(PEER), "peer_added", f"+ {PEER.id.hex()[:8]} at 127.0.0.1:9"),
     (PeerRemoved(PEER), "peer_removed", f"- {PEER.id.hex()[:8]} at 127.0.0.1:9"),
     (RecordStored(Kind.PLAIN, Key(1), 7), "record_stored", "stored plain 000000000000 version 7"),
+    (
+        AddressChanged(PEER),
+        "address_changed",
+        f"others see this node at another address: {PEER.uri}",
+    ),
+    (
+        ReachabilityChanged("yes", serving=True),
+        "reachability_changed",
+        "strangers reach this node; it serves",
+    ),
+    (
+        ReachabilityChanged("no", serving=False),
+        "reachability_changed",
+        "strangers do not reach this node; it is a client",
+    ),
+    (
+        ReachabilityChanged("unknown", serving=True),
+        "reachability_changed",
+        "nobody can tell whether strangers reach this node; it serves",
+    ),
     (EventsLost(5), "events_lost", "5 events went by too fast to be shown"),
     (OperationFinished(OperationId(4)), "operation_finished", "operation 4 ended"),
 ]

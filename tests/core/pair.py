@@ -29,13 +29,18 @@ from dht.wire.messages import (
     WANT_IPV4,
     Answer,
     Block,
+    Dial,
+    Dialling,
+    DialStatus,
     Fetch,
     Find,
     Get,
+    Knock,
     Message,
     Nodes,
     Ping,
     Pong,
+    Reach,
     Request,
     Status,
     Store,
@@ -141,7 +146,7 @@ class Manners:
             return self.replies[type(request)](request)
         match request:
             case Ping():
-                return Pong(self.time_s)
+                return Pong(self.time_s, b"")
             case Find():
                 return Nodes(
                     self.time_s, *pack_contacts(self.contacts), self.version if request.kind else 0
@@ -154,6 +159,10 @@ class Manners:
                 return Stored(self.time_s, Status.STORED, request.copy.version, None, b"", b"")
             case Fetch():
                 return Block(self.time_s, request.offset, b"")
+            case Reach() | Dial():
+                return Dialling(self.time_s, DialStatus.NOBODY)
+            case Knock():
+                return None
 
 
 def frame(public_key: bytes, message: Message, request_id: bytes) -> bytes:
@@ -191,7 +200,8 @@ class Net:
     def add(
         self,
         *bootstrap: Peer | Stranger,
-        client: bool = False,
+        client: bool | None = False,
+        advertised: bool = False,
         config: Config | None = None,
         host: str | None = None,
         ahead_s: float = 0.0,
@@ -209,6 +219,7 @@ class Net:
             config=config or self.config,
             bootstrap=[other.contact for other in bootstrap],
             client=client,
+            advertised=advertised,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

@@ -122,7 +122,7 @@ def test_a_damaged_message_with_a_right_checksum_is_survived(
 
 
 @given(message=strategies.messages(), request_id=strategies.request_ids())
-@example(message=Pong(2**40), request_id=ID)
+@example(message=Pong(2**40, b""), request_id=ID)
 def test_any_message_nobody_asked_for_changes_no_table_and_no_clock(
     message: Message, request_id: bytes
 ) -> None:
@@ -498,7 +498,7 @@ def net_owner(net: Net, client: Peer, status: Status | None = Status.STORED) -> 
     elif status is not Status.STORED:
         manners.store = lambda _: Stored(manners.time_s, status, 0, None, b"", b"")
     owner = net.stranger(reply=manners)
-    client.engine._on_alive(net.now, owner.contact, Pong(manners.time_s))
+    client.engine._peers.on_alive(net.now, owner.contact, Pong(manners.time_s, b""))
     return owner
 
 

@@ -535,7 +535,7 @@ def test_a_probe_asks_once_and_ends_with_the_answer_or_with_silence() -> None:
         assert asks(probe) == [Ask(contact(1), b"ping")]
         assert probe.next(0.0) == Wait(None)
         if answers:
-            probe.on_reply(0.0, contact(1), Pong(0), [])
+            probe.on_reply(0.0, contact(1), Pong(0, b""), [])
         else:
             probe.on_failure(0.0, contact(1))
         assert probe.next(0.0) is FINISHED

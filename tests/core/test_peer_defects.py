@@ -175,7 +175,7 @@ def test_an_answer_from_elsewhere_is_no_answer(answer: Message, wrong: str) -> N
 
 def _friend(net: Net, client: Peer) -> Stranger:
     stranger = net.stranger(reply=Manners(net))
-    client.engine._on_alive(net.now, stranger.contact, Pong(0))
+    client.engine._peers.on_alive(net.now, stranger.contact, Pong(0, b""))
     return stranger
 
 
@@ -298,7 +298,7 @@ def test_what_one_node_learns_of_a_peer_another_one_does_not_know() -> None:
     assert len(first.engine.table) == 1
     assert len(second.engine.table) == 0
     assert second.engine._requests._peers == {}
-    assert second.engine._upkeep._checked == {}
+    assert len(second.engine._upkeep.checked) == 0
 
 
 # ---- nothing that a stranger sends grows without a limit (PL, HM, DD) ----
@@ -351,7 +351,7 @@ def test_no_container_grows_with_what_strangers_send() -> None:
                     flags=random.choice([0, HANDOVER, CLIENT]), copy=copy, if_version=None, count=0
                 ),
                 Store(flags=0, copy=copy, if_version=0, count=0),
-                Pong(random.getrandbits(40)),
+                Pong(random.getrandbits(40), b""),
                 Stored(0, Status.PULLING, 0, None, b"", b""),
             ]
             key, request_id = random.randbytes(32), random.randbytes(8)
@@ -365,7 +365,7 @@ def test_no_container_grows_with_what_strangers_send() -> None:
     flood(8000, 8000)
     after = dict(containers(engine))
     known_limits = {
-        "Upkeep._checked": STRANGERS_REMEMBERED_MAX,
+        "Checked._at": STRANGERS_REMEMBERED_MAX,
         "Admission._levels": 4096,
         "Requests._peers": PEERS_MAX,
         "Requests._late": LATE_MAX,

@@ -11,6 +11,7 @@ from dht.config import VALUE_INLINE_MAX, Config
 from dht.contacts import CONTACT4_SIZE, CONTACT6_SIZE, Contact, is_ipv6, is_local, subnet_of
 from dht.core.channel.plain import ROOM
 from dht.core.responder import (
+    PONG_SIZE_MAX,
     SUBNET_PER_ANSWER_MAX,
     Offer,
     Pull,
@@ -27,6 +28,7 @@ from dht.wire.messages import (
     CONTACTS_TOO,
     HANDOVER,
     HASHES,
+    REACH_TYPES,
     REQUEST_ID_SIZE,
     WANT_IPV4,
     WANT_IPV6,
@@ -98,7 +100,7 @@ def get(key: int = 7, flags: int = WANT_IPV4) -> Get:
 
 
 @given(
-    request=strategies.requests(),
+    request=strategies.requests().filter(lambda each: type(each) not in REACH_TYPES),
     known=st.lists(strategies.contacts(), max_size=40),
     held=st.lists(strategies.records(places=st.just(Key(7))), max_size=2),
     room=st.integers(300, ROOM),
@@ -219,10 +221,22 @@ def test_twenty_contacts_of_either_family_fit_one_answer() -> None:
 # ---------------------------------------------------------------------------- keeping a record
 
 
-def test_a_ping_is_answered_with_the_time() -> None:
+def test_a_ping_is_answered_with_the_time_and_the_address_that_it_came_from() -> None:
     to = responder()
     to.time_s = 1234
-    assert answer(to, Ping(flags=0)) == Pong(1234)
+    assert answer(to, Ping(flags=0)) == Pong(1234, ASKER.address)
+
+
+@given(strategies.contacts(), st.integers(0, 60), st.integers(0, 2**40))
+def test_a_pong_is_never_longer_than_its_room(asker: Contact, room: int, time_s: int) -> None:
+    """Room for the time alone is always there: the channel pads a request to that."""
+    to = responder()
+    to.time_s = time_s
+    pong = to.answer(0.0, asker, Ping(flags=0), room)
+    assert isinstance(pong, Pong)
+    assert pong.seen in (b"", asker.address)
+    assert REQUEST_ID_SIZE + len(encode(pong)) <= max(room, REQUEST_ID_SIZE + 13)
+    assert pong.seen or room < PONG_SIZE_MAX
 
 
 def test_what_was_stored_is_found_and_its_version_told() -> None:

@@ -431,6 +431,19 @@ TestTableAgainstModel = TableAgainstModel.TestCase
 # -------------------------------------------------------------------------------------- upkeep
 
 
+def test_who_withdraws_leaves_at_once_and_one_that_waits_takes_its_place() -> None:
+    routing = RoutingTable(0, config=Config(k=2, table_whole_max=0), bits=BITS)
+    first, second, third = contact(128), contact(129), contact(130)
+    for each in (first, second, third):
+        routing.add(0.0, each)
+    assert routing.withdrawn(second) == Change(second, third)
+    assert ids(routing.contacts()) == [128, 130]
+    assert routing.withdrawn(second) is None
+    assert routing.withdrawn(first) == Change(first, None)
+    assert routing.withdrawn(contact(130, "10.9.9.9")) is None  # known at another address
+    assert ids(routing.contacts()) == [130]
+
+
 def test_the_oldest_is_the_one_that_was_silent_longest() -> None:
     table = table_of([1, 0b1100_0000, 0b1000_0000])
     assert table.oldest() == contact(1)

@@ -222,7 +222,7 @@ def test_many_strangers_are_checked_a_few_at_a_time_and_few_are_remembered() -> 
             net.now += 10.0
             node.engine.handle_timeout(net.now)
             node.engine.handle_timeout(net.now)
-    assert len(node.engine._upkeep._checked) <= STRANGERS_REMEMBERED_MAX
+    assert len(node.engine._upkeep.checked) <= STRANGERS_REMEMBERED_MAX
     assert len(node.engine.table) == 0
 
 

@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 import dht
+from dht.contacts import contact_at, parse_address
 from dht.core.engine import Engine
-from dht.core.events import Joined
+from dht.core.events import AddressChanged, Joined
 from dht.errors import InternalError, LocalError, NodeClosed, NoPeers
 from dht.shell.node import open_node
 from dht.shell.udp import UdpPort
@@ -352,6 +353,43 @@ def test_a_node_on_a_wildcard_can_be_reached_at_its_uri() -> None:
                 assert await first.get("x", quorum=2) == b"1"
 
     trio.run(main)
+
+
+def test_what_others_see_is_where_a_node_says_that_it_is() -> None:
+    async def main() -> None:
+        network = VirtualNetwork()
+        home, outside = "192.168.0.2:4000", "99.9.9.9:4000"
+        async with (
+            network.open("9.0.0.1:1") as first,
+            network.open(home, bootstrap=[first.uri]) as node,
+            node.events() as events,
+        ):
+            assert list(node.addresses) == [home]
+            assert not node.stats().serving
+            for number in range(1, 4):
+                observer = contact_at(bytes([number] * 32), parse_address(f"9.0.{number}.1:1"))
+                seen = parse_address(outside)
+                node._engine._presence.on_pong(node._pump.clock.now(), observer, seen)
+            assert list(node.addresses) == [outside, home]
+            assert node.uri.endswith("@99.9.9.9:4000")
+            node._pump._turn(node._pump.clock.now())
+            async for event in events:
+                if isinstance(event, AddressChanged):
+                    assert event.contact.uri == node.uri
+                    break
+
+    run(main)
+
+
+def test_a_node_on_a_private_network_serves_at_once_unless_it_is_told_not_to() -> None:
+    async def main() -> None:
+        network = VirtualNetwork()
+        for client, serves in ((None, True), (False, True), (True, False)):
+            async with network.open(client=client) as node:
+                assert node.stats().serving is serves
+                assert node.stats().reachable == "unknown"
+
+    run(main)
 
 
 def test_a_client_is_served_and_serves_nobody() -> None:

@@ -94,7 +94,7 @@ class VirtualNetwork:
         bootstrap: Iterable[Contact | str] = (),
         identity: Identity | None = None,
         clock: VirtualClock | None = None,
-        client: bool = False,
+        client: bool | None = None,
         config: Config = Config(),
     ) -> AbstractAsyncContextManager[Node]:
         """``open_node`` on this network, at the next free address unless told."""

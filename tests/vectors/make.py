@@ -158,7 +158,13 @@ def _messages() -> list[wire.Message]:
             offset=PIECE_SIZE + 1024,
             length=1024,
         ),
-        wire.Pong(time_s=NOW_S),
+        wire.Reach(flags=wire.CLIENT | wire.WANT_IPV4, nonce=REQUEST_ID[::-1]),
+        wire.Dial(flags=wire.WANT_IPV4, nonce=REQUEST_ID[::-1], contact=packed4),
+        wire.Dial(flags=wire.WANT_IPV6, nonce=REQUEST_ID[::-1], contact=packed6),
+        wire.Knock(flags=wire.WANT_IPV4, nonce=REQUEST_ID[::-1]),
+        wire.Pong(time_s=NOW_S, seen=b""),
+        wire.Pong(time_s=NOW_S, seen=packed4[-6:]),
+        wire.Pong(time_s=NOW_S, seen=packed6[-18:]),
         wire.Nodes(time_s=NOW_S, contacts4=b"", contacts6=b"", version=0),
         wire.Nodes(time_s=NOW_S, contacts4=2 * packed4, contacts6=packed6, version=small.version),
         wire.Found(time_s=NOW_S, copy=copy, contacts4=packed4, contacts6=b""),
@@ -189,6 +195,8 @@ def _messages() -> list[wire.Message]:
         ),
         wire.Block(time_s=NOW_S, offset=1024, data=value_of_size(300)),
         wire.Block(time_s=NOW_S, offset=0, data=b""),
+        wire.Dialling(time_s=NOW_S, status=wire.DialStatus.WILL),
+        wire.Dialling(time_s=NOW_S, status=wire.DialStatus.BUSY),
     ]
 
 
@@ -249,6 +257,13 @@ def refused_rows() -> Rows:
         {"why": "a str in the place of bytes", "frame": identifier + find.replace("c420", "d920")},
         {"why": "a key of 31 bytes", "frame": identifier + "950204c41f" + "11" * 31 + "1400"},
         {"why": "a count above 64", "frame": identifier + find[:-4] + "4100"},
+        {"why": "a nonce of 7 bytes", "frame": identifier + "930901c407" + "11" * 7},
+        {
+            "why": "a contact that is too short",
+            "frame": identifier + "940a01c408" + "11" * 8 + "c425" + "11" * 37,
+        },
+        {"why": "an address that is too long", "frame": identifier + "931000c413" + "11" * 19},
+        {"why": "a status that is none", "frame": identifier + "93190004"},
         {"why": "a kind that is none", "frame": identifier + find[:-4] + "1403"},
     ]
 

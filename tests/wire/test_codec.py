@@ -12,12 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
-from dht.contacts import Contact, contact_at, is_ipv6, is_reachable, pack_address
+from dht.contacts import Address, Contact, contact_at, is_ipv6, is_reachable, pack_address
 from dht.errors import RemoteError
 from dht.keyspace import Key, content_key, key_bytes
 from dht.records import VERSION_MAX, Head, Kind, Record, value_hash
 from dht.wire import messages as wire
 from dht.wire.codec import (
+    address_untrusted,
+    contact_untrusted,
     copy_of,
     decode_untrusted,
     encode,
@@ -33,6 +35,7 @@ from tests.strategies import (
     MILLISECONDS_MAX,
     SECONDS_MAX,
     SIZE_MAX,
+    addresses,
     contacts,
     copies,
     keys,
@@ -67,7 +70,7 @@ LARGEST: list[Message] = [
     wire.Fetch(
         flags=FLAGS_MAX, kind=2, key=KEY32, value_hash=KEY32, offset=SIZE_MAX, length=SIZE_MAX
     ),
-    wire.Pong(time_s=SECONDS_MAX),
+    wire.Pong(time_s=SECONDS_MAX, seen=bytes(18)),
     wire.Nodes(
         time_s=SECONDS_MAX, contacts4=bytes(10 * 38), contacts6=bytes(10 * 50), version=VERSION_MAX
     ),
@@ -82,6 +85,10 @@ LARGEST: list[Message] = [
         contacts6=b"",
     ),
     wire.Block(time_s=SECONDS_MAX, offset=SIZE_MAX, data=bytes(1024)),
+    wire.Reach(flags=FLAGS_MAX, nonce=bytes(8)),
+    wire.Dial(flags=FLAGS_MAX, nonce=bytes(8), contact=bytes(50)),
+    wire.Knock(flags=FLAGS_MAX, nonce=bytes(8)),
+    wire.Dialling(time_s=SECONDS_MAX, status=3),
 ]
 CLASSES = [type(message) for message in LARGEST]
 
@@ -236,6 +243,9 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "data": _NO_PACKET,
     "contacts4": _NO_PACKET,
     "contacts6": _NO_PACKET,
+    "seen": (*_NO_BYTES, bytes(19)),
+    "nonce": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "contact": (*_NO_BYTES, b"", bytes(37), bytes(51)),
     "tombstone": (0, 1, None, b"", "x", []),
     "copy": (7, b"", True, [], [1], {}),
 }
@@ -375,6 +385,29 @@ def test_any_bytes_are_contacts_or_a_remote_error(packed4: bytes, packed6: bytes
         assert len(packed4) % 38 or len(packed6) % 50
         return
     assert all(is_reachable(contact.address) for contact in unpacked)
+
+
+@given(st.binary(max_size=20) | addresses())
+def test_one_address_is_read_as_it_is_or_refused(packed: bytes) -> None:
+    usable = len(packed) in (6, 18) and not packed.startswith(b"\0" * 10 + b"\xff\xff")
+    try:
+        assert address_untrusted(packed) == packed
+    except RemoteError:
+        assert not usable or not is_reachable(Address(packed))
+    else:
+        assert usable
+        assert is_reachable(Address(packed))
+
+
+@given(
+    st.binary(min_size=38, max_size=50) | contacts(reachable=False).map(lambda each: each.packed)
+)
+def test_one_contact_is_read_as_it_is_or_refused(packed: bytes) -> None:
+    try:
+        assert contact_untrusted(packed).packed == packed
+    except RemoteError:
+        usable = len(packed) in (38, 50) and not packed.startswith(b"\0" * 10 + b"\xff\xff", 32)
+        assert not usable or not is_reachable(Address(packed[32:]))
 
 
 @pytest.mark.parametrize(("size4", "size6"), [(37, 0), (39, 0), (1, 0), (0, 49), (0, 51), (38, 1)])

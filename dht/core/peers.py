@@ -1,0 +1,72 @@
+"""Who enters the routing table and who leaves it, by what they do."""
+
+from collections.abc import Callable
+from typing import final
+
+import attrs
+
+from ..contacts import Contact
+from ..wire.messages import CLIENT, Answer, Block, Pong
+from .channel.face import Opened
+from .events import Event, PeerAdded, PeerRemoved
+from .home import Home
+from .presence import Presence
+from .requests import Request, Requests
+from .routing import Change, RoutingTable
+from .stats import Counters
+from .upkeep import Upkeep
+
+
+@final
+@attrs.define(eq=False)
+class Peers:
+    """What a peer's answer, its silence and its question say of it."""
+
+    table: RoutingTable
+    requests: Requests
+    home: Home
+    counters: Counters
+    emit: Callable[[Event], None]
+    # They ask others, and so are there only after whoever is told of answers.
+    upkeep: Upkeep = attrs.field(init=False)
+    presence: Presence = attrs.field(init=False)
+
+    def on_alive(self, now: float, contact: Contact, answer: Answer) -> None:
+        """It answered a request of ours, from the address that was asked."""
+        ahead_s = answer.time_s - self.home.wall_s(now)
+        self.home.clocks.add(contact.address, contact.public_key, ahead_s)
+        if type(answer) is Block and contact.id not in self.table:
+            return  # a client hands over the values of its puts, and serves nothing else
+        if self.table.add(now, contact):
+            self.emit(PeerAdded(contact))
+            self.upkeep.on_peer(now, contact)
+        if type(answer) is Pong:
+            self.presence.on_pong(now, contact, answer.seen)
+
+    def on_silent(self, now: float, request: Request) -> None:
+        """Both tries unanswered. It says something of the peer only if others were heard since:
+        during an outage of our own link nobody is evicted."""
+        self.counters.requests_given_up += 1
+        if self.requests.last_heard_at <= request.first_sent_at:
+            self.upkeep.on_silent(now, request)
+            return
+        self._left(now, self.table.failed(now, request.contact))
+
+    def on_question(self, now: float, opened: Opened, flags: int, asker: Contact) -> None:
+        """It asked us something, and was answered."""
+        known = self.table.get(asker.id)
+        if flags & CLIENT:
+            if known is not None and opened.proved:
+                self._left(now, self.table.withdrawn(asker))
+        elif known is None:
+            self.upkeep.on_stranger(now, asker)
+        elif known.packed != asker.packed:
+            self.upkeep.on_moved(now, known, asker)
+
+    def _left(self, now: float, change: Change | None) -> None:
+        if change is not None:
+            self.emit(PeerRemoved(change.removed))
+            self.upkeep.on_peer(now, change.removed)
+            if change.added is not None:
+                self.emit(PeerAdded(change.added))
+                self.upkeep.on_peer(now, change.added)
