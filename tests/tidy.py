@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 # ---------------------------------------------------------------------------------- the layers
 
-_VALUES = ("errors", "config", "keyspace", "identity", "contacts", "records", "network")
+_VALUES = (
+    *("errors", "config", "keyspace", "identity", "author", "contacts", "records", "network"),
+)
 _PURE_CORE = (*_VALUES, "wire", "core")
 
 # What each part of dht/ may import, besides itself. A part that is missing here has no layer yet:
@@ -23,7 +25,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # One tier, whose members may know each other; test_no_circle keeps them in some order.
     "identity": ("errors", "config", "keyspace", "contacts", "records"),
     "contacts": ("errors", "config", "keyspace", "identity", "records"),
-    "records": ("errors", "config", "keyspace", "identity", "contacts"),
+    "author": ("errors", "config", "keyspace"),
+    "records": ("errors", "config", "keyspace", "identity", "author", "contacts"),
     "network": ("errors", "config", "keyspace"),
     "wire": _VALUES,
     "core": (*_VALUES, "wire"),

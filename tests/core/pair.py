@@ -17,23 +17,26 @@ from dht.contacts import Address, Contact, contact_at, pack_address
 from dht.core.channel.plain import ROOM, PlainChannel
 from dht.core.engine import Engine
 from dht.core.events import Event, OperationFinished, OperationId
+from dht.core.held import Held
 from dht.core.outcomes import GetOutcome, LookupOutcome, Outcome, PutOutcome
-from dht.core.storage import Held
 from dht.identity import Identity
 from dht.keyspace import Key, plain_key
 from dht.records import Kind
 from dht.wire.codec import decode_untrusted, encode, pack_contacts
 from dht.wire.messages import (
+    DIGEST_SIZE,
     REQUEST_ID_SIZE,
     REQUEST_TYPES,
     WANT_IPV4,
     Answer,
     Block,
+    Browse,
     Fetch,
     Find,
     Get,
     Message,
     Nodes,
+    Page,
     Ping,
     Pong,
     Request,
@@ -152,6 +155,10 @@ class Manners:
                 return self.store(request)
             case Store():
                 return Stored(self.time_s, Status.STORED, request.copy.version, None, b"", b"")
+            case Browse():
+                return Page(
+                    self.time_s, 0, True, bytes(DIGEST_SIZE), (), *pack_contacts(self.contacts)
+                )
             case Fetch():
                 return Block(self.time_s, request.offset, b"")
 
@@ -175,6 +182,8 @@ class Net:
     seed: int = 1
     config: Config = attrs.field(factory=Config)
     now: float = 0.0
+    #: Does everybody trust everybody, although the addresses are public ones?
+    private_network: bool = True
     peers: list[Peer] = attrs.field(factory=list)
     #: Every datagram that was sent: (now, from, to, bytes).
     log: list[tuple[float, Address, Address, bytes]] = attrs.field(factory=list)
@@ -209,6 +218,7 @@ class Net:
             config=config or self.config,
             bootstrap=[other.contact for other in bootstrap],
             client=client,
+            private_network=self.private_network,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

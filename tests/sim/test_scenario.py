@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from dht.core.storage import Held, Storage
+from dht.core.held import Held
+from dht.core.storage import Storage
 from dht.records import Kind, Record
 from dht.sim import SimNode, Simulator, draw_scenario, play_scenario, run_scenario
 from dht.sim.faults import Crash
