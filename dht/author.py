@@ -84,9 +84,9 @@ class AuthorId:
         if isinstance(author, str):
             return cls.parse(author)
         raise LocalError(
-            "an author is a dht.Author, its id, or that id as text; got "
-            f"{_kind_of(author)} (AuthorId() makes one of a public key's 32 bytes; an identity "
-            "and a key are of a node and of a place)"
+            f"an author is a dht.Author, its id, or that id as text, got {_kind_of(author)}; "
+            "of the 32 bytes of a public key dht.author.AuthorId() makes one, and an Identity is "
+            "a node's"
         )
 
 
@@ -153,4 +153,5 @@ def _kind_of(value: object) -> str:
     """What somebody gave instead, without showing it: it may be a secret."""
     if isinstance(value, bytes | bytearray):
         return f"{len(value)} bytes"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"

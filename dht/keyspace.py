@@ -89,7 +89,7 @@ def _bytes_of(application_key: object) -> bytes:
     )
 
 
-def record_name(application_key: str | bytes, network_id: bytes) -> bytes:
+def record_name(application_key: str | bytes | Key, network_id: bytes) -> bytes:
     """The name by which an author's record travels: 32 bytes that do not tell the application's
     key to whoever cannot guess it, and that no other network's record has.
 

@@ -68,7 +68,10 @@ _IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint"})
 # Counted are code lines: no comments, no docstrings, no blank lines.
 FILE_LINES = 400
 FUNCTION_LINES = 60
-LONG_FILES: Mapping[str, str] = {}
+LONG_FILES: Mapping[str, str] = {
+    "dht/core/engine.py": "one node: each of its inputs and outputs is a method here, and hands on",
+    "dht/shell/node.py": "the public face: each operation with all its options, and what it says",
+}
 LONG_FUNCTIONS: Mapping[str, str] = {}
 
 # A module-level comment that allows imports inside functions, and says why:
