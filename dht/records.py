@@ -261,7 +261,7 @@ def _check_proof_untrusted(record: Record | Head, size: int) -> None:
     if record.kind is Kind.SIGNED:
         if signed_key(proof.author, proof.name) != record.key:
             raise RemoteError("a signed record whose key is not of its author and its name")
-    elif size > MEMBER_SIZE_MAX or proof.name:
-        raise RemoteError(f"a member with {size} bytes, or with a name")
+    elif isinstance(record, Head) or size > MEMBER_SIZE_MAX or proof.name:
+        raise RemoteError(f"a member with {size} bytes, without its value, or with a name")
     head = record if isinstance(record, Head) else record.head
     verify_untrusted(proof.author, proof.signature, SIGNED_PREFIX + head.body)
