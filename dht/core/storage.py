@@ -26,10 +26,10 @@ from ..contacts import Address, is_local, subnet_of
 from ..keyspace import KEY_BITS
 from ..records import Head, Kind, Record, member_of, ttl_max_s
 from ..wire.codec import PROOF_SIZE
-from ..wire.messages import MEMBERS_MAX, Status
+from ..wire.messages import Status
 from .held import Held, Order
 from .slots import SlotIndex
-from .topics import MEMBERS_PER_SOURCE_MAX, Topic
+from .topics import Topic
 
 #: Bytes charged for a record besides its value: about what it takes on the wire and on a disk. In
 #: memory it takes 540 B (CPython 3.11, measured), and ``store_count_max`` bounds those.
@@ -330,9 +330,7 @@ class Storage:
         topic = self._topics.get(_topic_slot(offer.key))
         if topic is None or offer.tombstone or (held is not None and not held.record.tombstone):
             return True
-        shared = account in (_HANDOVER, OWN_SOURCE)
-        share_max = MEMBERS_MAX if shared else MEMBERS_PER_SOURCE_MAX
-        return topic.has_room(now, account, share_max=share_max)
+        return topic.has_room(now, account, shared=account in (_HANDOVER, OWN_SOURCE))
 
     def _limits_of(self, name: bytes) -> _Limits:
         if name == OWN_SOURCE:

@@ -9,6 +9,7 @@ from typing import final
 
 import attrs
 
+from ..records import member_of
 from ..wire.messages import DIGEST_SIZE, MEMBERS_MAX
 from .held import Held
 
@@ -47,22 +48,22 @@ class Topic:
         """One of its members, which may just have expired."""
         return self._members[self._authors[0]]
 
-    def has_room(self, now: float, account: bytes, *, share_max: int) -> bool:
-        """May one more live, at the expense of this account?"""
+    def has_room(self, now: float, account: bytes, *, shared: bool) -> bool:
+        """May one more live? ``shared``: it is no single source's."""
         living = [
             held
             for held in self._members.values()
             if now < held.deadline and not held.record.tombstone
         ]
         of_account = sum(held.account == account for held in living)
-        return len(living) < MEMBERS_MAX and of_account < share_max
+        return len(living) < MEMBERS_MAX and (shared or of_account < MEMBERS_PER_SOURCE_MAX)
 
     def surplus(self) -> Held | None:
         """The tombstone that ends first, if there are too many of them."""
         tombstones = [held for held in self._members.values() if held.record.tombstone]
         if len(tombstones) <= TOMBSTONES_MAX:
             return None
-        return min(tombstones, key=lambda held: held.deadline)
+        return min(tombstones, key=lambda held: (held.deadline, member_of(held.record)))
 
     def from_start(self, now: float, start: bytes = b"") -> list[Held]:
         """Those that are not over, in the order of their authors' keys from ``start`` on, and
