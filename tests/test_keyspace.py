@@ -298,4 +298,4 @@ def test_a_place_can_be_a_topic_but_not_the_name_of_a_signed_record() -> None:
 def test_another_type_is_no_name_and_no_topic(key: object) -> None:
     for make in (record_name, topic_key):
         with pytest.raises(LocalError, match="encode it first"):
-            make(key, NETWORK)  # type: ignore[operator]
+            make(key, NETWORK)  # type: ignore[arg-type]

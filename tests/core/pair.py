@@ -18,7 +18,7 @@ from dht.core.channel.plain import ROOM, PlainChannel
 from dht.core.engine import Engine
 from dht.core.events import Event, OperationFinished, OperationId
 from dht.core.held import Held
-from dht.core.outcomes import GetOutcome, LookupOutcome, Outcome, PutOutcome
+from dht.core.outcomes import GetOutcome, LookupOutcome, Members, Outcome, PutOutcome
 from dht.identity import Identity
 from dht.keyspace import Key, plain_key
 from dht.records import Kind
@@ -51,7 +51,7 @@ DELAY_S = 0.01
 
 Start = Callable[[Engine, float], OperationId]
 _Any = TypeVar("_Any")
-_Outcome = TypeVar("_Outcome", PutOutcome, GetOutcome, LookupOutcome)
+_Outcome = TypeVar("_Outcome", PutOutcome, GetOutcome, LookupOutcome, Members)
 
 
 @attrs.define(eq=False)

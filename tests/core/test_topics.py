@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.config import GRACE_S, Config
-from dht.core import topics
 from dht.core.storage import OWN_SOURCE, RECORD_OVERHEAD, Storage
 from dht.core.topics import MEMBERS_PER_SOURCE_MAX, TOMBSTONES_MAX, digest_of, total_of
 from dht.keyspace import Key, key_bytes, signed_key
@@ -316,4 +315,4 @@ def test_the_longest_value_fits_its_authors_share() -> None:
 
 
 def test_the_limits_of_a_topic_are_those_of_the_protocol() -> None:
-    assert (topics.MEMBERS_MAX, topics.TOMBSTONES_MAX) == (256, 256)
+    assert (MEMBERS_MAX, TOMBSTONES_MAX) == (256, 256)

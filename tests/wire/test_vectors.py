@@ -5,6 +5,7 @@ code is wrong, or the protocol was changed, and then docs/protocol.md and CHANGE
 """
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def test_there_is_no_file_that_nobody_makes() -> None:
 
 @rows_of("keyspace")
 def test_keys(row: Row) -> None:
-    make = {
+    make: Callable[[bytes], Key] = {
         "plain": plain_key,
         "content": content_key,
         "node": node_id,
