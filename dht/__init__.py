@@ -8,8 +8,9 @@ Where things are, from the bottom up; an import points down, never up:
 
 ====================================  ============================================================
 ``dht.errors``, ``dht.config``        every exception, every knob
-``dht.keyspace``, ``dht.identity``,   what the values mean: keys and distances, who a node is, how
-``dht.contacts``, ``dht.records``     to reach one, what is stored and which of two is newer
+``dht.keyspace``, ``dht.identity``,   what the values mean: keys and distances, who a node is, who
+``dht.author``, ``dht.contacts``,     writes, how to reach a node, what is stored and which of two
+``dht.records``                       is newer
 ``dht.wire``                          bytes <-> messages
 ``dht.core``                          one node without I/O: the ``Engine`` and its machines
 ``dht.sim``                           many of them in virtual time
@@ -24,6 +25,7 @@ from .config import Config as Config
 from .contacts import Contact as Contact
 from .core.outcomes import GetOutcome as GetOutcome
 from .core.outcomes import LookupOutcome as LookupOutcome
+from .core.outcomes import Members as Members
 from .core.outcomes import PutOutcome as PutOutcome
 from .core.outcomes import Trace as Trace
 from .core.via import Structured as Structured
@@ -42,12 +44,14 @@ from .records import Kind as Kind
 from .records import Record as Record
 
 if TYPE_CHECKING:
+    from .shell.author import Author as Author
     from .shell.node import Node as Node
     from .shell.node import open_node as open_node
     from .shell.stats import Stats as Stats
     from .shell.stream import EventsLost as EventsLost
 
 __all__ = [
+    "Author",
     "Config",
     "Contact",
     "DHTError",
@@ -59,6 +63,7 @@ __all__ = [
     "Kind",
     "LocalError",
     "LookupOutcome",
+    "Members",
     "NoPeers",
     "Node",
     "NodeClosed",
@@ -78,6 +83,7 @@ __all__ = [
 # two thirds of the time that all of it takes, and a program that only handles keys, records and
 # errors, or prints its help, has no use for them.
 _LOADED_WHEN_ASKED_FOR = {
+    "Author": "shell.author",
     "EventsLost": "shell.stream",
     "Node": "shell.node",
     "Stats": "shell.stats",

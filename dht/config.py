@@ -39,6 +39,11 @@ def _check(low: float, high: float) -> Any:
     return validate
 
 
+def _check_bool(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, bool):
+        raise LocalError(f"Config.{attribute.name} is True or False, got {value!r}")
+
+
 def _knob(default: Any, low: float, high: float) -> Any:
     return attrs.field(default=default, validator=_check(low, high))
 
@@ -96,12 +101,22 @@ class Config:
     store_share_per_source: float = _knob(1 / 8, 0.001, 1)
     #: Storage floods: the share of the store for copies handed over by other holders.
     store_share_handover: float = _knob(1 / 2, 0.001, 1)
+    #: Storage floods: the share that the signed records and the members of one author may fill,
+    #: beside the share of whoever sends them, since authors are free to make. 2 MiB of 64, room
+    #: for one value of the longest; guess.
+    store_share_per_author: float = _knob(1 / 32, 0.001, 1)
     #: Request floods: requests a second of one source, and how many at once; guess, and OpenDHT's
     #: 1,024 a second of one address.
     requests_per_source_s: float = _knob(1000.0, 1, 10**9)
     requests_burst: float = _knob(2000.0, 1, 10**9)
     #: Memory: operations at once; more raises ``LocalError``.
     operations_max: int = _knob(10_000, 1, 10**6)
+
+    # ---- who may write ----
+
+    #: Plain records, which anybody in the network may overwrite, also where anybody may join:
+    #: without a network key, and outside of loopback and private addresses.
+    plain_on_open_network: bool = attrs.field(default=False, validator=_check_bool)
 
     # ---- upkeep ----
 

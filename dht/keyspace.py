@@ -19,6 +19,9 @@ KEY_SIZE = KEY_BITS // 8
 _PLAIN_TAG = b"dht plai"
 _CONTENT_TAG = b"dht cont"
 _NODE_TAG = b"dht node"
+_NAME_TAG = b"dht name"
+_SIGNED_TAG = b"dht sign"
+_TOPIC_TAG = b"dht memb"
 
 _HEX = re.compile(f"[0-9a-fA-F]{{{KEY_SIZE * 2}}}")
 
@@ -72,14 +75,48 @@ def plain_key(application_key: str | bytes | Key) -> Key:
     """
     if isinstance(application_key, Key):
         return application_key
+    return _hash(_PLAIN_TAG, _bytes_of(application_key))
+
+
+def _bytes_of(application_key: object) -> bytes:
     if isinstance(application_key, str):
-        return _hash(_PLAIN_TAG, application_key.encode("utf-8", "surrogatepass"))
+        return application_key.encode("utf-8", "surrogatepass")
     if isinstance(application_key, bytes | bytearray | memoryview):
-        return _hash(_PLAIN_TAG, bytes(application_key))
+        return bytes(application_key)
     raise LocalError(
         f"a key is a str, bytes or dht.Key, got {application_key!r} "
         f"({type(application_key).__name__}); encode it first"
     )
+
+
+def record_name(application_key: str | bytes | Key, network_id: bytes) -> bytes:
+    """The name by which an author's record travels: 32 bytes that do not tell the application's
+    key to whoever cannot guess it, and that no other network's record has.
+
+    Raises ``LocalError`` for a ``Key``, which is a place: that of a signed record hangs on its
+    author as well.
+    """
+    if isinstance(application_key, Key):
+        raise LocalError(
+            f"with an author a key is a str or bytes, got the place {application_key!r}: where a "
+            "signed record lives is made of its author and its key"
+        )
+    return blake2s(network_id + _bytes_of(application_key), person=_NAME_TAG).digest()
+
+
+def signed_key(author: bytes, name: bytes) -> Key:
+    """Where a signed record lives: ``author`` is a public key, ``name`` a ``record_name``.
+
+    Whoever holds the record can make it, and so check it, without the application's key.
+    """
+    return _hash(_SIGNED_TAG, author + name)
+
+
+def topic_key(topic: str | bytes | Key, network_id: bytes) -> Key:
+    """Where the members of a topic live; a ``Key`` is a place already. Raises ``LocalError``."""
+    if isinstance(topic, Key):
+        return topic
+    return _hash(_TOPIC_TAG, network_id + _bytes_of(topic))
 
 
 def content_key(value_hash: bytes) -> Key:

@@ -8,18 +8,24 @@ Plain values (``Record``), no clock: callers pass times in.
 import struct
 from enum import IntEnum
 from hashlib import blake2s
-from typing import final
+from typing import NamedTuple, final
 
 import attrs
 
-from .config import GRACE_S, LONG_TTL_MAX_S, PLAIN_TTL_MAX_S
+from .author import Author, AuthorId, verify_untrusted
+from .config import GRACE_S, LONG_TTL_MAX_S, PLAIN_TTL_MAX_S, VALUE_INLINE_MAX
 from .errors import RemoteError
-from .keyspace import Key, content_key, key_bytes
+from .keyspace import Key, content_key, key_bytes, signed_key
 
 VERSION_MAX = 2**63 - 1
 #: A large value is checked piece by piece: a wrong byte costs at most one piece.
 PIECE_SIZE = 16 * 1024
 HASH_SIZE = 32
+#: A member's value travels inside of every page that names it. Threat: a topic whose every member
+#: offers a megabyte, all of which whoever asks for its members would have to fetch.
+MEMBER_SIZE_MAX = VALUE_INLINE_MAX
+#: What authors sign begins so: a signature made for anything else is worthless here.
+SIGNED_PREFIX = b"dht signed record 1\n"
 
 _PIECE_TAG = b"dht piec"
 _VALUE_TAG = b"dht valu"
@@ -39,9 +45,18 @@ class Kind(IntEnum):
     """Anyone in the network; the key is a hash of the application's key."""
     CONTENT = 2
     """Immutable: the key is derived from the value's hash, so the record checks itself."""
+    SIGNED = 3
+    """One author's, who signs it; the key is derived from the author and the application's key."""
+    MEMBER = 4
+    """One author's entry under a topic, signed: a slot is a key *and* an author."""
 
 
-_TTL_MAX_S = {Kind.PLAIN: PLAIN_TTL_MAX_S, Kind.CONTENT: LONG_TTL_MAX_S}
+_TTL_MAX_S = {
+    Kind.PLAIN: PLAIN_TTL_MAX_S,
+    Kind.CONTENT: LONG_TTL_MAX_S,
+    Kind.SIGNED: LONG_TTL_MAX_S,
+    Kind.MEMBER: LONG_TTL_MAX_S,
+}
 
 
 def ttl_max_s(kind: Kind, *, tombstone: bool = False) -> float:
@@ -73,6 +88,21 @@ def piece_count(size: int) -> int:
 
 
 @final
+class Proof(NamedTuple):
+    """Who vouches for a record of the kinds that have an author. Replicas pass it on unchanged."""
+
+    #: The author's public key.
+    author: bytes
+    signature: bytes
+    #: Of a signed record: what its key is made of beside the author (``keyspace.record_name``).
+    name: bytes = b""
+
+
+#: What tells slots apart: kind, key, and of a member its author's public key, else nothing.
+Slot = tuple[Kind, Key, bytes]
+
+
+@final
 @attrs.frozen(kw_only=True)
 class Head:
     """A record without its value: what travels first when the value is too long for a datagram."""
@@ -85,11 +115,15 @@ class Head:
     tombstone: bool
     size: int
     value_hash: bytes = attrs.field(repr=bytes.hex)
+    proof: Proof | None = attrs.field(default=None, repr=False)
 
     @property
     def body(self) -> bytes:
-        """The canonical bytes: every field, at one fixed place."""
-        return _BODY.pack(
+        """The canonical bytes: every field, at one fixed place; the author, if any, at the end.
+
+        This is what authors sign. The name of a signed record is in it by way of the key.
+        """
+        body = _BODY.pack(
             self.kind,
             self.tombstone,
             key_bytes(self.key),
@@ -99,14 +133,17 @@ class Head:
             self.size,
             self.value_hash,
         )
+        return body if self.proof is None else body + self.proof.author
 
     @property
     def order(self) -> tuple[int, bool, bytes]:
-        """Newer compares greater: version, then tombstones, then the hash of the body.
+        """Newer compares greater: version, then tombstones, then the hash of the body (and of its
+        signature: an author who signs the same body twice makes two records, which are ordered).
 
         Total over all records of a slot, so merging is commutative, associative and idempotent.
         """
-        return (self.version, self.tombstone, blake2s(self.body, person=_BODY_TAG).digest())
+        body = self.body if self.proof is None else self.body + self.proof.signature
+        return (self.version, self.tombstone, blake2s(body, person=_BODY_TAG).digest())
 
     def with_value(self, value: bytes) -> "Record":
         """The whole record, once the value was pulled and its hash checked."""
@@ -118,6 +155,7 @@ class Head:
             ttl_ms=self.ttl_ms,
             tombstone=self.tombstone,
             value=value,
+            proof=self.proof,
         )
 
 
@@ -142,6 +180,17 @@ class Record:
     ttl_ms: int
     tombstone: bool = False
     value: bytes = attrs.field(repr=_short)
+    proof: Proof | None = attrs.field(default=None, repr=False)
+
+    @property
+    def author(self) -> AuthorId | None:
+        """Who signed it; None for the kinds that nobody signs."""
+        return None if self.proof is None else AuthorId(self.proof.author)
+
+    @property
+    def slot(self) -> Slot:
+        """What it contends for with other records."""
+        return self.kind, self.key, member_of(self)
 
     @property
     def head(self) -> Head:
@@ -155,12 +204,24 @@ class Record:
             tombstone=self.tombstone,
             size=len(self.value),
             value_hash=value_hash(self.value),
+            proof=self.proof,
         )
+
+    def signed_by(self, author: Author, name: bytes = b"") -> "Record":
+        """The same with its author's signature. ``name`` is a signed record's."""
+        unsigned = attrs.evolve(self, proof=Proof(author.id.public_key, b"", name))
+        signature = author.sign(SIGNED_PREFIX + unsigned.head.body)
+        return attrs.evolve(self, proof=Proof(author.id.public_key, signature, name))
 
     @property
     def order(self) -> tuple[int, bool, bytes]:
         """See ``Head.order``."""
         return self.head.order
+
+
+def member_of(record: Record | Head) -> bytes:
+    """The author's public key, which is a part of a member's slot; of any other kind nothing."""
+    return record.proof.author if record.kind is Kind.MEMBER and record.proof is not None else b""
 
 
 def is_newer(one: Record | Head, other: Record | Head) -> bool:
@@ -173,8 +234,8 @@ def is_newer(one: Record | Head, other: Record | Head) -> bool:
 def check_untrusted(record: Record | Head, *, value_size_max: int) -> None:
     """Raises ``RemoteError`` unless the record can be what it says it is.
 
-    Cheap checks first; the hash of a content record last. Says nothing about clocks: that is the
-    store's business.
+    Cheap checks first; the hash of a content record and an author's signature last. Says nothing
+    about clocks: that is the store's business.
     """
     size = len(record.value) if isinstance(record, Record) else record.size
     if not 1 <= record.version <= VERSION_MAX:
@@ -189,3 +250,18 @@ def check_untrusted(record: Record | Head, *, value_size_max: int) -> None:
         digest = record.value_hash if isinstance(record, Head) else value_hash(record.value)
         if content_key(digest) != record.key:
             raise RemoteError("a content record whose value does not match its key")
+    elif record.kind is not Kind.PLAIN:
+        _check_proof_untrusted(record, size)
+
+
+def _check_proof_untrusted(record: Record | Head, size: int) -> None:
+    proof = record.proof
+    if proof is None:
+        raise RemoteError("a record of an author, without one")
+    if record.kind is Kind.SIGNED:
+        if signed_key(proof.author, proof.name) != record.key:
+            raise RemoteError("a signed record whose key is not of its author and its name")
+    elif isinstance(record, Head) or size > MEMBER_SIZE_MAX or proof.name:
+        raise RemoteError(f"a member with {size} bytes, without its value, or with a name")
+    head = record if isinstance(record, Head) else record.head
+    verify_untrusted(proof.author, proof.signature, SIGNED_PREFIX + head.body)

@@ -147,6 +147,7 @@ class _Holder:
             contact=contact_at(identity.public_key, address),
             channel=PlainChannel(identity.public_key),
             random=random,
+            private_network=True,
         )
         engine.set_wall_offset(now, EPOCH_S)
         engine.start(now)

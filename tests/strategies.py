@@ -4,8 +4,10 @@ Each gives only values that can exist: what the codec accepts as a message, what
 accepts as a record. Broken ones are made where they are tested.
 """
 
+import attrs
 from hypothesis import strategies as st
 
+from dht.author import AUTHOR_KEY_SIZE, Author
 from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
 from dht.contacts import (
     ADDRESS4_SIZE,
@@ -18,12 +20,14 @@ from dht.contacts import (
     is_reachable,
 )
 from dht.identity import PRIVATE_KEY_SIZE, PUBLIC_KEY_SIZE, Identity
-from dht.keyspace import KEY_BITS, KEY_SIZE, Key, content_key
+from dht.keyspace import KEY_BITS, KEY_SIZE, Key, content_key, key_bytes, signed_key
 from dht.records import (
     HASH_SIZE,
+    SIGNED_PREFIX,
     VERSION_MAX,
     Head,
     Kind,
+    Proof,
     Record,
     ttl_max_s,
     value_hash,
@@ -99,6 +103,17 @@ def identities() -> st.SearchStrategy[Identity]:
     return secrets.map(Identity.from_private_bytes)
 
 
+# ---- authors ----
+
+#: A few, made once: to make one, and to sign, takes longer than everything else that is drawn.
+AUTHORS = [Author.from_private_bytes(bytes([number]) * AUTHOR_KEY_SIZE) for number in range(4)]
+
+
+def authors() -> st.SearchStrategy[Author]:
+    """One of a few."""
+    return st.sampled_from(AUTHORS)
+
+
 # ---- records ----
 
 _ANYWHERE = keys()
@@ -122,13 +137,18 @@ def records(
     places: st.SearchStrategy[Key] = _ANYWHERE,
     size_max: int = VALUE_INLINE_MAX,
 ) -> Record:
-    """Any valid record. ``places``: where plain ones live; content has a place of its own."""
+    """Any valid record. ``places``: where plain ones and members live, and what signed ones are
+    called; content has a place of its own."""
     kind = draw(kinds)
-    tombstone = kind is Kind.PLAIN and draw(st.booleans())
+    tombstone = kind is not Kind.CONTENT and draw(st.booleans())
     value = b"" if tombstone else draw(values(size_max=size_max))
     where = content_key(value_hash(value)) if kind is Kind.CONTENT else draw(places)
+    author, name = draw(authors()) if kind > Kind.CONTENT else None, b""
+    if kind is Kind.SIGNED and author is not None:
+        name = key_bytes(where)
+        where = signed_key(author.id.public_key, name)
     longest_ms = int(ttl_max_s(kind, tombstone=tombstone) * 1000)
-    return Record(
+    record = Record(
         kind=kind,
         key=where,
         version=draw(versions()),
@@ -137,21 +157,32 @@ def records(
         tombstone=tombstone,
         value=value,
     )
+    return record if author is None else record.signed_by(author, name)
 
 
-def versions_of_one_slot() -> st.SearchStrategy[Record]:
-    """Plain records that contend for one key and are often the same in all but one field."""
-    return records(kinds=st.just(Kind.PLAIN), places=st.just(Key(7)), size_max=2)
+def versions_of_one_slot(kind: Kind = Kind.PLAIN) -> st.SearchStrategy[Record]:
+    """Records that contend for one slot and are often the same in all but one field."""
+    drawn = records(kinds=st.just(kind), places=st.just(Key(7)), size_max=2)
+    if kind is Kind.PLAIN:
+        return drawn
+    first = AUTHORS[0].id
+    return drawn.filter(lambda record: record.author == first)
 
 
 @st.composite
 def heads(draw: st.DrawFn) -> Head:
     """Any valid record without its value, of a size that no datagram could hold."""
     digest = draw(st.binary(min_size=HASH_SIZE, max_size=HASH_SIZE))
-    kind = draw(st.sampled_from(Kind))
-    return Head(
+    kind = draw(st.sampled_from([Kind.PLAIN, Kind.CONTENT, Kind.SIGNED]))
+    author, name = draw(authors()), key_bytes(draw(keys()))
+    places = {
+        Kind.PLAIN: Key(int.from_bytes(name)),
+        Kind.CONTENT: content_key(digest),
+        Kind.SIGNED: signed_key(author.id.public_key, name),
+    }
+    head = Head(
         kind=kind,
-        key=content_key(digest) if kind is Kind.CONTENT else draw(keys()),
+        key=places[kind],
         version=draw(versions()),
         written_at_ms=draw(st.integers(0, MILLISECONDS_MAX)),
         ttl_ms=draw(st.integers(1, int(ttl_max_s(kind) * 1000))),
@@ -159,6 +190,14 @@ def heads(draw: st.DrawFn) -> Head:
         size=draw(st.integers(HASH_SIZE + 1, SIZE_MAX)),
         value_hash=digest,
     )
+    return signed_head(head, author, name) if kind is Kind.SIGNED else head
+
+
+def signed_head(head: Head, author: Author, name: bytes) -> Head:
+    """A head with its author's signature."""
+    unsigned = attrs.evolve(head, proof=Proof(author.id.public_key, b"", name))
+    signature = author.sign(SIGNED_PREFIX + unsigned.body)
+    return attrs.evolve(head, proof=Proof(author.id.public_key, signature, name))
 
 
 # ---- the wire ----
@@ -170,6 +209,8 @@ def _raw_keys() -> st.SearchStrategy[bytes]:
 
 _FLAGS = st.integers(0, FLAGS_MAX)
 _KINDS = st.sampled_from([int(kind) for kind in Kind])
+#: Of what a key alone finds.
+_SINGLE_KINDS = st.sampled_from([1, 2, 3])
 _VERSIONS = st.integers(0, VERSION_MAX)
 _MILLISECONDS = st.integers(0, MILLISECONDS_MAX)
 _SECONDS = st.integers(0, SECONDS_MAX)
@@ -206,7 +247,7 @@ def requests() -> st.SearchStrategy[wire.Request]:
             count=_COUNTS,
             kind=st.just(0) | _KINDS,
         ),
-        st.builds(wire.Get, flags=_FLAGS, kind=_KINDS, key=_raw_keys(), count=_COUNTS),
+        st.builds(wire.Get, flags=_FLAGS, kind=_SINGLE_KINDS, key=_raw_keys(), count=_COUNTS),
         st.builds(
             wire.Store,
             flags=_FLAGS,
@@ -217,7 +258,7 @@ def requests() -> st.SearchStrategy[wire.Request]:
         st.builds(
             wire.Fetch,
             flags=_FLAGS,
-            kind=_KINDS,
+            kind=_SINGLE_KINDS,
             key=_raw_keys(),
             value_hash=st.binary(min_size=HASH_SIZE, max_size=HASH_SIZE),
             offset=_SIZES,
@@ -231,6 +272,7 @@ def requests() -> st.SearchStrategy[wire.Request]:
             contact=st.binary(min_size=CONTACT4_SIZE, max_size=CONTACT6_SIZE),
         ),
         st.builds(wire.Knock, flags=_FLAGS, nonce=_NONCES),
+        st.builds(wire.Browse, flags=_FLAGS, key=_raw_keys(), start=_raw_keys(), count=_COUNTS),
     )
 
 
@@ -254,6 +296,16 @@ def answers() -> st.SearchStrategy[wire.Answer]:
             wire.Dialling,
             time_s=_SECONDS,
             status=st.sampled_from([int(status) for status in wire.DialStatus]),
+        ),
+        st.builds(
+            wire.Page,
+            time_s=_SECONDS,
+            total=st.integers(0, wire.MEMBERS_MAX),
+            whole=st.booleans(),
+            digest=st.binary(min_size=wire.DIGEST_SIZE, max_size=wire.DIGEST_SIZE),
+            copies=st.lists(copies(), max_size=3).map(tuple),
+            contacts4=_DATA,
+            contacts6=_DATA,
         ),
     )
 

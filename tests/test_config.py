@@ -13,6 +13,8 @@ from dht.errors import LocalError
 KNOBS = [field.name for field in attrs.fields(Config)]
 WHOLE_KNOBS = [field.name for field in attrs.fields(Config) if field.type is int]
 
+SWITCHES = [field.name for field in attrs.fields(Config) if field.type is bool]
+
 
 def test_the_defaults_are_within_their_ranges() -> None:
     assert attrs.evolve(Config()) == Config()
@@ -21,6 +23,8 @@ def test_the_defaults_are_within_their_ranges() -> None:
 @pytest.mark.parametrize("name", KNOBS)
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, 10**18, "3", None, True, b"3"])
 def test_a_value_out_of_range_is_refused_by_the_name_of_its_knob(name: str, value: object) -> None:
+    if value is True and name in SWITCHES:
+        return
     with pytest.raises(LocalError) as caught:
         Config(**{name: value})  # type: ignore[arg-type]
     assert f"Config.{name} " in str(caught.value)

@@ -24,6 +24,9 @@ from dht.keyspace import (
     node_id,
     owners,
     plain_key,
+    record_name,
+    signed_key,
+    topic_key,
 )
 from tests.strategies import application_keys, keys, small_keys
 
@@ -257,3 +260,42 @@ def test_when_one_of_n_nodes_leaves_one_nth_of_the_copies_move(replicas: int) ->
             moved += leaver in ranked[:replicas]
     copies = NETWORKS * 32 * replicas
     assert moved / copies == pytest.approx(1 / NODES, rel=0.15)
+
+
+# ---- signed records and topics ----
+
+NETWORK = b"n" * 16
+AUTHOR = b"a" * 32
+
+
+@given(application_keys())
+def test_a_signed_key_is_made_of_network_application_key_and_author(key: str | bytes) -> None:
+    raw = key.encode() if isinstance(key, str) else key
+    name = record_name(key, NETWORK)
+    assert name == blake2s(NETWORK + raw, person=b"dht name").digest()
+    place = signed_key(AUTHOR, name)
+    assert key_bytes(place) == blake2s(AUTHOR + name, person=b"dht sign").digest()
+    topic = topic_key(key, NETWORK)
+    assert key_bytes(topic) == blake2s(NETWORK + raw, person=b"dht memb").digest()
+    assert len({place, topic, plain_key(key), Key(int.from_bytes(name))}) == 4
+
+
+def test_another_author_or_another_network_has_another_place() -> None:
+    """What was signed in one network is of no use in another: nobody looks for it there."""
+    names = {record_name("k", network) for network in (NETWORK, b"m" * 16)}
+    places = {signed_key(author, name) for author in (AUTHOR, b"b" * 32) for name in names}
+    assert len(places) == 4
+    assert topic_key("k", NETWORK) != topic_key("k", b"m" * 16)
+
+
+def test_a_place_can_be_a_topic_but_not_the_name_of_a_signed_record() -> None:
+    assert topic_key(Key(7), NETWORK) == Key(7)
+    with pytest.raises(LocalError, match="made of its author and its key"):
+        record_name(Key(7), NETWORK)
+
+
+@pytest.mark.parametrize("key", [None, 7, 1.5, ["k"]])
+def test_another_type_is_no_name_and_no_topic(key: object) -> None:
+    for make in (record_name, topic_key):
+        with pytest.raises(LocalError, match="encode it first"):
+            make(key, NETWORK)  # type: ignore[arg-type]

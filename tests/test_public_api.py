@@ -17,6 +17,7 @@ NAMES_MAX = 29
 # Pinned: who adds or takes away a name changes this list, the CHANGELOG and docs/ together.
 NAMES = {
     *("open_node", "Node", "Config", "Identity", "Key", "Contact", "Record", "Kind"),
+    *("Author", "Members"),
     *("PutOutcome", "GetOutcome", "LookupOutcome", "Trace", "Structured", "Stats", "EventsLost"),
     *("DHTError", "LocalError", "RemoteError", "InternalError", "QuorumNotReached"),
     *("VersionConflict", "NoPeers", "ValueTooLarge", "NodeClosed"),

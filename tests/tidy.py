@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 # ---------------------------------------------------------------------------------- the layers
 
-_VALUES = ("errors", "config", "keyspace", "identity", "contacts", "records", "network")
+_VALUES = (
+    *("errors", "config", "keyspace", "identity", "author", "contacts", "records", "network"),
+)
 _PURE_CORE = (*_VALUES, "wire", "core")
 
 # What each part of dht/ may import, besides itself. A part that is missing here has no layer yet:
@@ -23,7 +25,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # One tier, whose members may know each other; test_no_circle keeps them in some order.
     "identity": ("errors", "config", "keyspace", "contacts", "records"),
     "contacts": ("errors", "config", "keyspace", "identity", "records"),
-    "records": ("errors", "config", "keyspace", "identity", "contacts"),
+    "author": ("errors", "config", "keyspace"),
+    "records": ("errors", "config", "keyspace", "identity", "author", "contacts"),
     "network": ("errors", "config", "keyspace"),
     "wire": _VALUES,
     "core": (*_VALUES, "wire"),
@@ -65,7 +68,10 @@ _IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint"})
 # Counted are code lines: no comments, no docstrings, no blank lines.
 FILE_LINES = 400
 FUNCTION_LINES = 60
-LONG_FILES: Mapping[str, str] = {}
+LONG_FILES: Mapping[str, str] = {
+    "dht/core/engine.py": "one node: each of its inputs and outputs is a method here, and hands on",
+    "dht/shell/node.py": "the public face: each operation with all its options, and what it says",
+}
 LONG_FUNCTIONS: Mapping[str, str] = {}
 
 # A module-level comment that allows imports inside functions, and says why:

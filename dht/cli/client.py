@@ -12,13 +12,15 @@ from typing import BinaryIO, TypeVar
 import click
 import trio
 
+from ..author import AuthorId
 from ..config import Config
 from ..contacts import Contact, format_address, is_ipv6
 from ..core.outcomes import GetOutcome, PutOutcome
 from ..errors import LocalError, NoPeers, ValueTooLarge
 from ..keyspace import Key
+from ..shell.author import Author
 from ..shell.node import Node, open_node
-from .options import bootstrap_option, duration, json_option
+from .options import author_option, bootstrap_option, duration, json_option, reader
 from .shapes import get_shape, lookup_shape, put_shape, value_shape
 from .statuses import Command, ExitStatus, complain, print_json, run_async, shown_if_slow
 
@@ -61,6 +63,7 @@ dht put greeting hello
 dht put picture --file picture.png --ttl 2h
 date | dht put now -
 dht put greeting hello --if-version 0     only if there is none
+dht put greeting hello --author me.key    nobody else can change it
 dht put --content --file book.txt         prints the key that gets it back
 """,
 )
@@ -83,6 +86,7 @@ dht put --content --file book.txt         prints the key that gets it back
     help="Only over this version; 0: only where there is none.",
 )
 @click.option("--content", is_flag=True, help="No KEY: it is derived from the value, and printed.")
+@author_option
 @json_option
 @bootstrap_option(required=True)
 def put(
@@ -94,6 +98,7 @@ def put(
     quorum: int | None,
     if_version: int | None,
     content: bool,
+    author: Author | None,
     as_json: bool,
     bootstrap: tuple[Contact, ...],
 ) -> int:
@@ -101,15 +106,23 @@ def put(
 
     The value is an argument, a --file, or standard input (-).
     """
-    key, value = _key_and_value(words, path, content=content)
+    key, value = key_and_value(words, path, content=content)
     if content and if_version is not None:
         raise click.UsageError("--if-version has no meaning with --content: content never changes")
+    if content and author is not None:
+        raise click.UsageError("--author has no meaning with --content: content checks itself")
 
     async def question(node: Node) -> PutOutcome:
         if content:
             return await node.put_content(value, ttl=ttl, replicas=replicas, quorum=quorum)
         return await node.put(
-            key, value, ttl=ttl, if_version=if_version, replicas=replicas, quorum=quorum
+            key,
+            value,
+            ttl=ttl,
+            author=author,
+            if_version=if_version,
+            replicas=replicas,
+            quorum=quorum,
         )
 
     outcome = ask(bootstrap, "storing", question)
@@ -118,16 +131,21 @@ def put(
     elif content:
         print(outcome.key.hex())
     else:
-        print(_stored(key, outcome))
+        print(stored_line(key, outcome))
     return ExitStatus.DONE
 
 
-def _key_and_value(
-    words: tuple[str, ...], path: Path | None, *, content: bool
+def key_and_value(
+    words: tuple[str, ...],
+    path: Path | None,
+    *,
+    content: bool,
+    key_name: str = "KEY",
+    command: str = "put",
 ) -> tuple[str, bytes]:
     """What the arguments mean. Raises ``click.UsageError`` unless there is exactly one value."""
     if not content and not words:
-        raise click.UsageError("say which KEY: dht put KEY VALUE")
+        raise click.UsageError(f"say which {key_name}: dht {command} {key_name} VALUE")
     key, values = ("", words) if content else (words[0], words[1:])
     if len(values) + (path is not None) != 1:
         raise click.UsageError(
@@ -162,7 +180,7 @@ def _encode(argument: str) -> bytes:
     return argument.encode("utf-8", "surrogateescape")
 
 
-def _stored(key: str, outcome: PutOutcome) -> str:
+def stored_line(key: str, outcome: PutOutcome) -> str:
     rest = [
         f"{len(group)} {name}"
         for group, name in (
@@ -185,6 +203,7 @@ def _stored(key: str, outcome: PutOutcome) -> str:
 dht get greeting
 dht get greeting --explain                who was asked, who told us of whom
 dht get greeting --quorum 3               the newest of three holders
+dht get greeting --author author:k3t5...  of this author, and nobody else
 dht get picture --output picture.png
 dht get --content 5b2c...                 what `dht put --content` stored
 """,
@@ -203,6 +222,12 @@ dht get --content 5b2c...                 what `dht put --content` stored
     help="How many owners must hold it; the newest wins.",
 )
 @click.option("--content", is_flag=True, help="KEY is what `dht put --content` printed.")
+@click.option(
+    "--author",
+    type=reader,
+    metavar="ID|FILE",
+    help="Whose: the author's id (author:...), or the file with the author's key.",
+)
 @click.option("--explain", is_flag=True, help="Show the lookup as a tree, on stderr.")
 @json_option
 @bootstrap_option(required=True)
@@ -212,6 +237,7 @@ def get(
     output: Path | None,
     quorum: int,
     content: bool,
+    author: AuthorId | None,
     explain: bool,
     as_json: bool,
     bootstrap: tuple[Contact, ...],
@@ -221,9 +247,10 @@ def get(
     Exit status 1 if nobody has it, or if it was deleted.
     """
     if content:
-        if explain or quorum != 1:
+        if explain or quorum != 1 or author is not None:
             raise click.UsageError(
-                "--explain and --quorum go with records that have a name; content checks itself"
+                "--explain, --quorum and --author go with records that have a name; content "
+                "checks itself"
             )
         place = Key.from_hex(key)
         value = ask(bootstrap, "looking", lambda node: node.get_content(place))
@@ -233,7 +260,7 @@ def get(
             shape={"key": place.hex(), **value_shape(value)} if as_json else None,
             missing=f"{key}: not found",
         )
-    outcome = ask(bootstrap, "looking", lambda node: node.fetch(key, quorum=quorum))
+    outcome = ask(bootstrap, "looking", lambda node: node.fetch(key, author=author, quorum=quorum))
     if explain:
         click.echo(outcome.trace.tree(), err=True)
     return _deliver(
@@ -281,11 +308,13 @@ def _deliver(
     cls=Command,
     epilog="""
 dht delete greeting
+dht delete greeting --author me.key
 """,
 )
 @click.argument("key")
 @click.option("--replicas", type=int, help="How many nodes shall know. [default: 8]")
 @click.option("--quorum", type=int, help="How many must. [default: a majority of those found]")
+@author_option
 @json_option
 @bootstrap_option(required=True)
 def delete(
@@ -293,17 +322,20 @@ def delete(
     key: str,
     replicas: int | None,
     quorum: int | None,
+    author: Author | None,
     as_json: bool,
     bootstrap: tuple[Contact, ...],
 ) -> int:
     """Delete a key: its owners keep a mark that wins over every older version."""
     outcome = ask(
-        bootstrap, "deleting", lambda node: node.delete(key, replicas=replicas, quorum=quorum)
+        bootstrap,
+        "deleting",
+        lambda node: node.delete(key, author=author, replicas=replicas, quorum=quorum),
     )
     if as_json:
         print_json(put_shape(outcome))
     else:
-        print(_stored(f"{key} deleted", outcome))
+        print(stored_line(f"{key} deleted", outcome))
     return ExitStatus.DONE
 
 

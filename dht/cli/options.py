@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from ..author import TEXT_PREFIX, AuthorId
 from ..contacts import Contact, parse_uri
 from ..errors import LocalError
+from ..shell.author import Author, load_author
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -29,6 +32,32 @@ def duration(text: str) -> float:
     if match is None:
         raise click.BadParameter(f"expected a duration such as 90, 15m, 24h or 7d, got {text!r}")
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def writer(path: str) -> Author:
+    """The author whose key a file holds; a usage error that says what is wrong with it."""
+    try:
+        return load_author(Path(path))
+    except LocalError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def reader(text: str) -> AuthorId:
+    """The id of an author, given as such or by the file with its key; a usage error for less."""
+    if not text.startswith(TEXT_PREFIX):
+        return writer(text).id
+    try:
+        return AuthorId.parse(text)
+    except LocalError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+author_option = click.option(
+    "--author",
+    type=writer,
+    metavar="FILE",
+    help="Sign it with the author's key in this file: nobody else can change it then.",
+)
 
 
 def bootstrap_option(*, required: bool) -> Callable[[_Function], _Function]:

@@ -9,6 +9,7 @@ from .client import delete, get, lookup, put
 from .demo import demo
 from .serve import node
 from .statuses import ExitStatus, Group
+from .topics import add, members, remove
 
 
 def _version() -> str:
@@ -38,7 +39,7 @@ def program() -> None:
     """
 
 
-for _command in (node, put, get, delete, lookup, demo):
+for _command in (node, put, get, delete, add, remove, members, lookup, demo):
     program.add_command(_command)
 
 

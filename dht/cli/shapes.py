@@ -20,7 +20,7 @@ from ..core.events import (
     ReachabilityChanged,
     RecordStored,
 )
-from ..core.outcomes import GetOutcome, LookupOutcome, PutOutcome, Step, Trace
+from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome, Step, Trace
 from ..keyspace import common_prefix_length
 from ..shell.stream import EventsLost
 
@@ -78,6 +78,7 @@ def get_shape(outcome: GetOutcome) -> Shape:
         "key": outcome.key.hex(),
         **value_shape(outcome.value),
         "version": None if newest is None else newest.version,
+        "author": None if newest is None or newest.author is None else str(newest.author),
         "deleted": outcome.deleted is not None,
         "agreed": len(outcome.agreed),
         "stale": len(outcome.stale),
@@ -100,6 +101,20 @@ def put_shape(outcome: PutOutcome) -> Shape:
         "silent": [contact_shape(contact) for contact in outcome.silent],
         "pending": [contact_shape(contact) for contact in outcome.pending],
         "trace": trace_shape(outcome.trace),
+    }
+
+
+def members_shape(members: Members) -> Shape:
+    """Who is in a topic."""
+    return {
+        "key": members.key.hex(),
+        "total": members.total,
+        "members": [
+            {"author": str(each.author), "version": each.version, **value_shape(each.value)}
+            for each in members
+        ],
+        "holders": [contact_shape(contact) for contact in members.holders],
+        "trace": trace_shape(members.trace),
     }
 
 

@@ -3,8 +3,12 @@
 Raises ``LocalError``, which shows the value, what was expected and what to do.
 """
 
+from collections.abc import Iterable
+
+from ..author import Author, check_author
+from ..contacts import Contact, is_local
 from ..errors import LocalError, ValueTooLarge
-from ..records import VERSION_MAX, Kind, ttl_max_s
+from ..records import MEMBER_SIZE_MAX, VERSION_MAX, Kind, ttl_max_s
 
 DEFAULT_TTL_S = 24 * 3600.0
 #: A ttl shorter than a record's unit of time, a millisecond, would be none at all.
@@ -26,6 +30,34 @@ def check_quorum(quorum: object, replicas: int, *, or_majority: bool = True) -> 
         return
     if isinstance(quorum, bool) or not isinstance(quorum, int) or not 1 <= quorum <= replicas:
         raise LocalError(f"a quorum is a number from 1 to the {replicas} replicas, got {quorum!r}")
+
+
+def check_writer(kind: Kind, author: Author | None, value: bytes) -> None:
+    """Who writes, for the kinds that have an author; and what a member's value may be."""
+    if kind > Kind.CONTENT:
+        check_author(author)
+    if kind is Kind.MEMBER and len(value) > MEMBER_SIZE_MAX:
+        raise ValueTooLarge(
+            f"a member's value has at most {MEMBER_SIZE_MAX} bytes, got {len(value)}; put the "
+            "value itself with put_content(), and add its key"
+        )
+
+
+def check_plain(network: Iterable[Contact]) -> None:
+    """Raises ``LocalError`` unless all that lies before us is loopback and private addresses."""
+    for contact in network:
+        if not is_local(contact.address):
+            raise LocalError(
+                "anybody can overwrite a plain record in a network that anybody can join, and "
+                f"{contact} is at a public address. Three ways out: sign it, with author=; join a "
+                "network with a network_key; or, if that is what you want, set "
+                "Config.plain_on_open_network=True on every node"
+            )
+
+
+def check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise LocalError(f"a limit is a number above 0, got {limit!r}")
 
 
 def check_value(value: object, size_max: int) -> None:

@@ -15,11 +15,12 @@ from typing import Any, Final, cast, final
 
 import attrs
 
+from ..author import Author
 from ..config import Config
 from ..contacts import Address, Contact, contact_at
 from ..errors import RemoteError
 from ..identity import Identity
-from ..keyspace import Key, key_bytes
+from ..keyspace import KEY_SIZE, Key, key_bytes
 from ..records import Kind, Record
 from ..wire.codec import decode_untrusted, encode
 from ..wire.messages import (
@@ -37,13 +38,23 @@ from ..wire.messages import Answer as AnswerMessage
 from ..wire.messages import Get as GetMessage
 from ..wire.messages import Request as RequestMessage
 from .admission import Admission
-from .arguments import check_quorum, check_replicas, check_value, check_version, checked_ttl_ms
+from .arguments import (
+    check_limit,
+    check_plain,
+    check_quorum,
+    check_replicas,
+    check_value,
+    check_version,
+    check_writer,
+    checked_ttl_ms,
+)
 from .channel.face import Channel, Opened
 from .events import Event, OperationId, RecordStored
 from .get import Get
 from .home import Home
 from .large_values import Offers, Pulls
 from .maintenance import Membership, Standing
+from .members import Browsing, MembersOperation
 from .operations import LookupOperation, Shared
 from .peers import Peers
 from .presence import Presence
@@ -71,6 +82,7 @@ class Engine:
     ``contact`` is how others reach this node, for sure if ``advertised``. ``client``: it asks, and
     never serves; None: it finds out whether strangers reach it, and serves if they do.
     ``families``: of which addresses contacts are of use, ``WANT_IPV4 | WANT_IPV6``.
+    ``private_network``: it takes a key to be a member, so plain records are taken from everybody.
     """
 
     identity: Identity
@@ -84,6 +96,7 @@ class Engine:
     families: int = attrs.field(default=WANT_IPV4, kw_only=True)
     #: Does anybody read the events? While nobody does, ``RecordStored`` is not made.
     watched: bool = attrs.field(default=True, init=False)
+    private_network: bool = attrs.field(default=False, kw_only=True)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
     _requests: Requests = attrs.field(init=False)
@@ -131,6 +144,7 @@ class Engine:
             self.table,
             self.storage,
             config,
+            takes_plain=self.private_network or config.plain_on_open_network,
             on_stored=self._on_stored,
             on_tended=self._on_tended,
         )
@@ -293,14 +307,20 @@ class Engine:
         quorum: int | None = None,
         disjoint: int = 1,
         shared: Shared | None = None,
+        author: Author | None = None,
+        name: bytes = b"",
     ) -> OperationId:
-        """Stores a record with its owners.
+        """Stores a record with its owners. ``author`` signs it, if it is of a kind that has one;
+        ``name`` is what the key of a signed one is made of.
 
-        Raises ``LocalError`` for a value, ttl, version or number that cannot be, and
-        ``ValueTooLarge``.
+        Raises ``LocalError`` for a value, ttl, version, author or number that cannot be, and for
+        a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
         config = self.config
+        if kind is Kind.PLAIN and not self._responder.takes_plain:
+            check_plain(self.bootstrap or (self.contact,))
         check_value(value, config.value_size_max)
+        check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
         check_replicas(replicas)
         check_quorum(quorum, replicas)
@@ -335,8 +355,28 @@ class Engine:
             free_after=self._requests.free_after,
             value_size_max=config.value_size_max,
             shared=shared,
+            author=author,
+            name=name,
         )
         return self._begin(now, put, offered=value)
+
+    def start_members(
+        self, now: float, key: Key, *, limit: int = 100, disjoint: int = 1
+    ) -> OperationId:
+        """Finds members of a topic, at most ``limit``. Raises ``LocalError`` for less than one."""
+        check_limit(limit)
+        browsing = Browsing.begin(
+            now,
+            key,
+            searches=self._searches,
+            local=self._home,
+            flags=self._flags,
+            config=self.config,
+            start=self.random.randbytes(KEY_SIZE),
+            limit=limit,
+            disjoint=disjoint,
+        )
+        return self._begin(now, MembersOperation(browsing, limit))
 
     def start_leave(self, now: float) -> None:
         """From now on nothing is served and nothing is looked after; operations may end."""

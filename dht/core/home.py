@@ -9,8 +9,10 @@ from ..contacts import Contact
 from ..keyspace import Key
 from ..records import Kind, Record
 from ..wire.messages import Status
+from .held import Held
 from .maintenance import ClockSamples
 from .storage import OWN_SOURCE, Storage
+from .topics import digest_of
 
 
 @final
@@ -30,10 +32,19 @@ class Home:
     #: The wall clock, in seconds since 1970, is ``now`` plus this.
     wall_offset_s: float = attrs.field(default=0.0, init=False)
 
-    def held(self, now: float, kind: Kind, key: Key) -> tuple[Record, int] | None:
-        """A record of our own store and the milliseconds that it has left."""
-        held = self.storage.get(now, kind, key)
-        return held and (held.record, max(1, int((held.deadline - now) * 1000)))
+    def held(
+        self, now: float, kind: Kind, key: Key, author: bytes = b""
+    ) -> tuple[Record, int] | None:
+        """A record of our own store and the milliseconds that it has left; of a member's slot with
+        its author's public key."""
+        held = self.storage.get(now, kind, key, author)
+        return held and (held.record, _remaining_ms(now, held))
+
+    def topic(self, now: float, key: Key) -> tuple[list[tuple[Record, int]], bytes]:
+        """The members of a topic in our own store, tombstones too, each with the milliseconds
+        that it has left; and their digest."""
+        members = self.storage.members(now, key)
+        return [(held.record, _remaining_ms(now, held)) for held in members], digest_of(members)
 
     def keep(
         self,
@@ -74,3 +85,7 @@ class Home:
     def trusted_wall_s(self, now: float) -> float | None:
         """The wall clock for the clock rule; None while the others' say something else."""
         return self.wall_s(now) if self.clocks.trusted() else None
+
+
+def _remaining_ms(now: float, held: Held) -> int:
+    return max(1, int((held.deadline - now) * 1000))

@@ -49,8 +49,15 @@ class Local(Protocol):
     def serves(self) -> bool:
         """Does it keep records for others? A client does not."""
 
-    def held(self, now: float, kind: Kind, key: Key) -> tuple[Record, int] | None:
-        """A record of our own store and the milliseconds that it has left."""
+    def held(
+        self, now: float, kind: Kind, key: Key, author: bytes = b""
+    ) -> tuple[Record, int] | None:
+        """A record of our own store and the milliseconds that it has left; of a member's slot with
+        its author's public key."""
+
+    def topic(self, now: float, key: Key) -> tuple[list[tuple[Record, int]], bytes]:
+        """The members of a topic in our own store, tombstones too, each with the milliseconds
+        that it has left; and their digest."""
 
     def keep(
         self,

@@ -3,6 +3,7 @@
 A search has one ``Trace``, whatever kind of search it was, so that one table can compare them.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import final
 
@@ -183,4 +184,32 @@ class LookupOutcome:
         return f"{self.target!r}: {len(self.closest)} contacts ({self.trace})"
 
 
-Outcome = PutOutcome | GetOutcome | LookupOutcome
+@final
+@attrs.frozen(kw_only=True)
+class Members:
+    """The members of a topic that were found: iterate over them; each is a ``Record`` with an
+    ``author`` and a ``value``."""
+
+    key: Key
+    #: The newest of each author; those who left are not among them.
+    records: tuple[Record, ...]
+    #: How many there are, by the largest number that an owner named; 256 may mean more.
+    total: int
+    #: Who named them.
+    holders: tuple[Contact, ...]
+    trace: Trace
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key!r}: {len(self.records)} of {self.total} members, "
+            f"from {len(self.holders)} holders ({self.trace})"
+        )
+
+
+Outcome = PutOutcome | GetOutcome | LookupOutcome | Members

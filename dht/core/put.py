@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from ..author import Author
 from ..config import CLOCK_TOLERANCE_S
 from ..contacts import Contact
 from ..errors import DHTError, NoPeers, QuorumNotReached, RemoteError, VersionConflict
@@ -64,6 +65,9 @@ class Put:
     #: May this node be the only owner? Not one that joined others: they are merely out of reach.
     alone_ok: bool = True
     shared: Shared | None = None
+    #: Who signs it, of the kinds that have an author; ``name`` is a signed record's.
+    author: Author | None = None
+    name: bytes = b""
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
@@ -205,6 +209,8 @@ class Put:
             tombstone=self.tombstone,
             value=self.value,
         )
+        if self.author is not None:
+            self.record = self.record.signed_by(self.author, self.name)
         copy = copy_of(self.record, self.ttl_ms)
         flags, if_version = self.store_flags, self.if_version
         self._body = encode(Store(flags, copy, if_version, self.replicas))
@@ -212,7 +218,10 @@ class Put:
 
     def _version_above(self, now: float, wall_ms: int) -> int:
         """The wall clock, or just above the newest version that is known to be held."""
-        held = self.local.held(now, self.kind, self.key) if self.local.serves else None
+        member = b""
+        if self.kind is Kind.MEMBER and self.author is not None:
+            member = self.author.id.public_key
+        held = self.local.held(now, self.kind, self.key, member) if self.local.serves else None
         believed = max(wall_ms, self.local.wall_ms(now, median=True)) + BELIEVED_AHEAD_MS
         claims = [*self._versions_seen, *self._stamped_before, held[0].version if held else 0]
         seen = max(
@@ -265,7 +274,7 @@ class Put:
                 told = record_of_untrusted(message.copy, value_size_max=self.value_size_max)
             except RemoteError:
                 told = None
-            if isinstance(told, Record) and (told.kind, told.key) == (self.kind, self.key):
+            if isinstance(told, Record) and told.slot == self.record.slot:
                 held = told
         self._judge(now, contact, status, message.version, held)
 

@@ -10,22 +10,33 @@ from typing import final
 import attrs
 
 from ..config import VALUE_INLINE_MAX, Config
-from ..contacts import ADDRESS6_SIZE, CONTACT6_SIZE, Contact
+from ..contacts import ADDRESS6_SIZE, CONTACT6_SIZE, Contact, is_local
 from ..errors import RemoteError
 from ..keyspace import Key
-from ..records import Head, Record
-from ..wire.codec import copy_of, pack_contacts, record_of_untrusted, wanted_contacts
+from ..records import Head, Kind, Record
+from ..wire.codec import (
+    COPY_RESERVE,
+    PROOF_SIZE,
+    copy_of,
+    pack_contacts,
+    record_of_untrusted,
+    wanted_contacts,
+)
 from ..wire.messages import (
     CONTACTS_TOO,
     HANDOVER,
     HASHES,
+    REQUEST_ID_SIZE,
     Answer,
     Block,
+    Browse,
+    Copy,
     Fetch,
     Find,
     Found,
     Get,
     Nodes,
+    Page,
     Ping,
     Pong,
     Request,
@@ -35,6 +46,7 @@ from ..wire.messages import (
 )
 from .routing import RoutingTable
 from .storage import Storage, quota_source
+from .topics import digest_of, total_of
 from .transfer import BLOCK_SIZE
 
 #: An answer names at most so many contacts of one /24 or /48: one host cannot be all we tell of.
@@ -43,6 +55,11 @@ SUBNET_PER_ANSWER_MAX = 2
 ANSWER_RESERVE = 130
 #: Bytes of a ``Pong`` with the longest address, and its request id.
 PONG_SIZE_MAX = 8 + 1 + 1 + 9 + 2 + ADDRESS6_SIZE
+#: Of a page the same, where the first copy comes: id, array, tag, time, total, whole, digest, and
+#: three lengths.
+PAGE_RESERVE = REQUEST_ID_SIZE + 1 + 1 + 9 + 3 + 1 + 10 + 3 + 3 + 3
+#: The part of a page that contacts may take while a search asks for them.
+PAGE_SHARE_OF_CONTACTS = 1 / 3
 
 
 @final
@@ -74,6 +91,8 @@ class Responder:
     table: RoutingTable
     storage: Storage
     config: Config
+    #: Are plain records taken from anybody? If not, then from loopback and private addresses only.
+    takes_plain: bool = attrs.field(default=True, kw_only=True)
     #: Values that we offer in a put of our own, by hash: a client serves nothing else.
     offers: dict[bytes, Offer] = attrs.field(factory=dict, init=False)
     #: The wall clock of our answers, in seconds; the engine sets it before each request.
@@ -95,6 +114,7 @@ class Responder:
             Get: self._get,
             Store: self._store,
             Fetch: self._fetch,
+            Browse: self._browse,
         }
 
     def answer(self, now: float, asker: Contact, request: Request, room: int) -> Answer | Pull:
@@ -123,7 +143,7 @@ class Responder:
         copy = copy_of(
             held.record,
             max(1, int((held.deadline - now) * 1000)),
-            inline_max=min(VALUE_INLINE_MAX, room - ANSWER_RESERVE),
+            inline_max=min(VALUE_INLINE_MAX, room - _reserve_of(held.record)),
             digest=held.value_hash,
         )
         contacts4 = contacts6 = b""
@@ -133,6 +153,8 @@ class Responder:
         return Found(self.time_s, copy, contacts4, contacts6)
 
     def _store(self, now: float, asker: Contact, request: Store, room: int) -> Answer | Pull:
+        if request.copy.kind == Kind.PLAIN and not (self.takes_plain or is_local(asker.address)):
+            return Stored(self.time_s, Status.OPEN_NETWORK, 0, None, b"", b"")
         try:
             record = record_of_untrusted(request.copy, value_size_max=self.config.value_size_max)
         except RemoteError:
@@ -140,9 +162,8 @@ class Responder:
         # The pool for what holders hand over is for those that we know: a stranger who says that
         # he is one is charged like any other writer.
         handover = bool(request.flags & HANDOVER) and asker.id in self.table
-        nearest = self._contacts(
-            asker, record.key, request.count, request.flags, room - VALUE_INLINE_MAX
-        )
+        left = room - VALUE_INLINE_MAX - (0 if record.proof is None else PROOF_SIZE)
+        nearest = self._contacts(asker, record.key, request.count, request.flags, left)
         if isinstance(record, Head):
             pull = Pull(record, request.copy.remaining_ms, handover, request.if_version, nearest)
             status = self.storage.would_take(
@@ -208,7 +229,7 @@ class Responder:
     ) -> Stored:
         copy = None
         room -= sum(map(len, nearest))
-        if held is not None and len(held.value) <= min(VALUE_INLINE_MAX, room - ANSWER_RESERVE):
+        if held is not None and len(held.value) <= min(VALUE_INLINE_MAX, room - _reserve_of(held)):
             copy = copy_of(held, held.ttl_ms)
         version = 0 if held is None else held.version
         return Stored(self.time_s, status, version, copy, *nearest)
@@ -229,6 +250,32 @@ class Responder:
     def _fetch(self, now: float, asker: Contact, request: Fetch, room: int) -> Answer:
         return self.fetch(now, request)
 
+    def _browse(self, now: float, asker: Contact, request: Browse, room: int) -> Answer:
+        key = int.from_bytes(request.key)
+        members = self.storage.members(now, key, request.start)
+        if members and request.flags & HANDOVER:
+            self.on_tended(now, Kind.MEMBER, Key(key))
+        # Contacts first, in their part: a search that learns of nobody ends too early, while the
+        # members that find no room are asked for again.
+        part = room if not members else ANSWER_RESERVE + int(room * PAGE_SHARE_OF_CONTACTS)
+        contacts4, contacts6 = self._contacts(asker, key, request.count, request.flags, part)
+        left = room - PAGE_RESERVE - len(contacts4) - len(contacts6)
+        copies: list[Copy] = []
+        for held in members:
+            left -= COPY_RESERVE + PROOF_SIZE + len(held.record.value)
+            if left < 0:
+                break
+            copies.append(copy_of(held.record, max(1, int((held.deadline - now) * 1000))))
+        return Page(
+            self.time_s,
+            total_of(members),
+            len(copies) == len(members),
+            digest_of(members),
+            tuple(copies),
+            contacts4,
+            contacts6,
+        )
+
     def _contacts(
         self, asker: Contact, target: int, count: int, flags: int, room: int
     ) -> tuple[bytes, bytes]:
@@ -240,6 +287,11 @@ class Responder:
         if asker.id in self.table:
             nearest = [contact for contact in nearest if contact.id != asker.id]
         return pack_contacts(spread_over_subnets(wanted_contacts(nearest, flags))[:count])
+
+
+def _reserve_of(held: Record) -> int:
+    """Bytes of an answer that carries it which are neither contacts nor its value."""
+    return ANSWER_RESERVE if held.proof is None else ANSWER_RESERVE + PROOF_SIZE
 
 
 def spread_over_subnets(contacts: list[Contact]) -> list[Contact]:

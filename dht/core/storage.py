@@ -7,6 +7,8 @@ Every rule about holding a record is in this file; what makes one valid is in ``
   ends by its deadline or by a newer one, and in no other way.
 * An expired version leaves a ghost (its place in the order, no value) for a day, so that a stranger
   who kept a copy cannot bring it back.
+* A topic is a place with many slots, one for each author: at most 256 members live there
+  (``topics``). A tombstone that is one too many ends early, and its ghost goes on refusing.
 * Content records check themselves and have no writer: anybody may store one again under any
   version. So the version decides nothing there: the copy that lives longest stays, no ghost is
   left, and no stranger cuts a life short or bars a value by a version from the end of time.
@@ -22,9 +24,12 @@ import attrs
 from ..config import CLOCK_TOLERANCE_S, GRACE_S, Config
 from ..contacts import Address, is_local, subnet_of
 from ..keyspace import KEY_BITS
-from ..records import Head, Kind, Record, hash_of_pieces, piece_hashes, ttl_max_s
+from ..records import Head, Kind, Record, member_of, ttl_max_s
+from ..wire.codec import PROOF_SIZE
 from ..wire.messages import Status
+from .held import Held, Order
 from .slots import SlotIndex
+from .topics import Topic
 
 #: Bytes charged for a record besides its value: about what it takes on the wire and on a disk. In
 #: memory it takes 540 B (CPython 3.11, measured), and ``store_count_max`` bounds those.
@@ -45,47 +50,16 @@ _HANDOVER = b""
 OWN_SOURCE = b"own"
 
 # A slot is one number: the key, then 8 bits of the kind. In this order slots near in the key space
-# are neighbours.
+# are neighbours. A topic has such a number too; each of its members has one of its own beyond all
+# of those, with the author's public key at its end.
 _KIND_BITS = 8
-
-Order = tuple[int, bool, bytes]
+_MEMBER_SLOTS = 1 << (KEY_BITS + _KIND_BITS + KEY_BITS)
 
 
 def quota_source(source: Address, peer_key: bytes) -> bytes:
     """Whose share a record is charged to: the /24 or /48 that it came from; in loopback and
     private ranges, where an address says nothing, the node key."""
     return peer_key if is_local(source) else subnet_of(source)
-
-
-@final
-@attrs.define(eq=False)
-class Held:
-    """A record in the store."""
-
-    record: Record
-    #: When it ends, on this node's monotonic clock. Fixed when the version was first taken.
-    deadline: float
-    #: The account that it is charged to.
-    account: bytes = attrs.field(repr=False)
-    _order: Order | None = attrs.field(default=None, init=False, repr=False)
-    _pieces: bytes | None = attrs.field(default=None, init=False, repr=False)
-
-    def piece_hashes(self) -> bytes:
-        """The hashes of the value's pieces, hashed once: who fetches a megabyte block by block
-        must not make us hash it for each of them."""
-        if self._pieces is None:
-            self._pieces = piece_hashes(self.record.value)
-        return self._pieces
-
-    def value_hash(self) -> bytes:
-        """The hash of the value, at the cost of one hash over its piece hashes."""
-        return hash_of_pieces(self.piece_hashes())
-
-    def order(self) -> Order:
-        """``Record.order``, hashed once: a long value takes milliseconds."""
-        if self._order is None:
-            self._order = self.record.order
-        return self._order
 
 
 @final
@@ -142,12 +116,16 @@ class Storage:
         )
         self._source_limits = _share_of(self._limits, config.store_share_per_source)
         self._handover_limits = _share_of(self._limits, config.store_share_handover)
-        # These two have the same slots, always.
+        self._author_limits = _share_of(self._limits, config.store_share_per_author)
+        # These have the same slots, always: a topic, which has members, stands for all of them.
         self._held: dict[int, Held] = {}
         self._index = SlotIndex()
+        self._topics: dict[int, Topic] = {}
         # Never of a slot that holds something; oldest first.
         self._ghosts: OrderedDict[int, _Ghost] = OrderedDict()
         self._accounts: dict[bytes, _Account] = {}
+        # By public key; what they have is in one of the accounts above as well.
+        self._authors: dict[bytes, _Account] = {}
         # Number of a lot (its end in steps) -> its slots; and the numbers, a heap. A life of at
         # most 8 days bounds the lots, empty ones included, whatever a stranger does: to 23,041.
         self._lots: dict[int, dict[int, None]] = {}
@@ -163,9 +141,10 @@ class Storage:
 
     # ---- reading ----
 
-    def get(self, now: float, kind: int, key: int) -> Held | None:
-        """The record of a slot; never one that has expired."""
-        held = self._held.get(key << _KIND_BITS | kind)
+    def get(self, now: float, kind: int, key: int, author: bytes = b"") -> Held | None:
+        """The record of a slot (of a member's with its author's public key); never one that has
+        expired."""
+        held = self._held.get(_member_slot(key, author) if author else key << _KIND_BITS | kind)
         return held if held is not None and now < held.deadline else None
 
     def version(self, now: float, kind: int, key: int) -> int:
@@ -175,14 +154,28 @@ class Storage:
 
     def holds(self, now: float, offer: Record | Head) -> bool:
         """Is exactly this version held?"""
-        held = self.get(now, offer.kind, offer.key)
-        return held is not None and _is_same(offer, held)
+        held = self._held.get(_slot_of(offer))
+        return held is not None and now < held.deadline and _is_same(offer, held)
+
+    def members(self, now: float, key: int, start: bytes = b"") -> list[Held]:
+        """All of a topic, tombstones too, in the order of their authors' keys from ``start`` on
+        and then from the first; never what has expired."""
+        topic = self._topics.get(_topic_slot(key))
+        return [] if topic is None else topic.from_start(now, start)
+
+    def ends_at(self, now: float, kind: int, key: int) -> float | None:
+        """When a slot's record ends, or the last of a topic's; None when there is nothing."""
+        if kind == Kind.MEMBER:
+            return max((held.deadline for held in self.members(now, key)), default=None)
+        held = self.get(now, kind, key)
+        return None if held is None else held.deadline
 
     def keys_near(
         self, key: int, shared_bits: int, *, start: int | None = None, limit: int
     ) -> tuple[list[Held], int | None]:
         """At most ``limit`` of the records whose keys share ``shared_bits`` leading bits with
-        ``key``, in the order of their keys; and the ``start`` to go on with, None at the end.
+        ``key``, in the order of their keys; and the ``start`` to go on with, None at the end. A
+        topic counts as one record: its first member is given.
 
         Going on is right whatever was stored or removed in between. A record that has just expired
         may be among them. Nothing outside of the slice is looked at.
@@ -193,7 +186,11 @@ class Storage:
             low if start is None else max(low, start), low + (1 << width), limit
         )
         rest = slots[-1] + 1 if len(slots) == limit else None
-        return [self._held[slot] for slot in slots], rest
+        return [self._at(slot) for slot in slots], rest
+
+    def _at(self, slot: int) -> Held:
+        held = self._held.get(slot)
+        return self._topics[slot].first() if held is None else held
 
     # ---- storing ----
 
@@ -271,6 +268,8 @@ class Storage:
         """``STORED`` with the deadline of a version to be taken, or with None when what is held
         stays; else why not. And what is held."""
         slot = offer.key << _KIND_BITS | offer.kind
+        if offer.kind is Kind.MEMBER:
+            slot = _slot_of(offer)
         held = self._held.get(slot)
         if held is not None and held.deadline <= now:
             self._end(slot, held)
@@ -290,6 +289,8 @@ class Storage:
                 return Status.STORED, held, None
         elif not (_is_newer(offer, held) if held is not None else self._lives(now, offer, slot)):
             return Status.OLD, held, None
+        if offer.kind is Kind.MEMBER and not self._topic_has_room(now, offer, held, account):
+            return Status.FULL, held, None
         # The room of the dead is given to the living first.
         if self._has_room(offer, held, account) or (
             self.expire(now) and self._has_room(offer, held, account)
@@ -311,11 +312,25 @@ class Storage:
             size, count = size - _charge(held.record), 0
         if self.size + size > self._limits.size or len(self._held) + count > self._limits.count:
             return False
+        if offer.proof is not None and name != OWN_SOURCE:
+            author = self._authors.get(offer.proof.author) or _Account()
+            limits = self._author_limits
+            if author.size + size > limits.size or author.count + count > limits.count:
+                return False
         if held is not None and held.account != name:
             size, count = _charge(offer), 1
         account = self._accounts.get(name) or _Account()
         limits = self._limits_of(name)
         return account.size + size <= limits.size and account.count + count <= limits.count
+
+    def _topic_has_room(
+        self, now: float, offer: Record | Head, held: Held | None, account: bytes
+    ) -> bool:
+        """May it live among the others of its topic? A tombstone always may."""
+        topic = self._topics.get(_topic_slot(offer.key))
+        if topic is None or offer.tombstone or (held is not None and not held.record.tombstone):
+            return True
+        return topic.has_room(now, account, shared=account in (_HANDOVER, OWN_SOURCE))
 
     def _limits_of(self, name: bytes) -> _Limits:
         if name == OWN_SOURCE:
@@ -323,13 +338,14 @@ class Storage:
         return self._handover_limits if name == _HANDOVER else self._source_limits
 
     def _put(self, held: Held) -> None:
-        slot = held.record.key << _KIND_BITS | held.record.kind
+        slot = _slot_of(held.record)
         old = self._held.get(slot)
-        if old is None:
-            self._forget_ghost(slot)
-            self._index.add(slot)
-        else:
+        if old is not None:
             self._discharge(slot, old)
+        else:
+            self._forget_ghost(slot)
+            if slot < _MEMBER_SLOTS:
+                self._index.add(slot)
         self._held[slot] = held
         account = self._accounts.get(held.account)
         if account is None:
@@ -338,17 +354,44 @@ class Storage:
         self.size += size
         account.size += size
         account.count += 1
+        if held.record.proof is not None:
+            author = self._authors.setdefault(held.record.proof.author, _Account())
+            author.size += size
+            author.count += 1
         number = _lot_of(held.deadline)
         lot = self._lots.get(number)
         if lot is None:
             lot = self._lots[number] = {}
             heappush(self._lot_heap, number)
         lot[slot] = None
+        if slot >= _MEMBER_SLOTS:
+            self._enter(held)
         if len(self._held) + len(self._ghosts) > self._limits.count:
             self._forget_ghost(next(iter(self._ghosts)))
 
+    def _enter(self, held: Held) -> None:
+        """A member comes into its topic, or its newer version does."""
+        place = _topic_slot(held.record.key)
+        topic = self._topics.get(place)
+        if topic is None:
+            topic = self._topics[place] = Topic()
+            self._index.add(place)
+        topic.put(member_of(held.record), held)
+        surplus = topic.surplus()
+        if surplus is not None:
+            self._end(_slot_of(surplus.record), surplus)
+
+    def _leave(self, held: Held) -> None:
+        """A member leaves its topic, which ends with its last one."""
+        place = _topic_slot(held.record.key)
+        topic = self._topics[place]
+        topic.remove(member_of(held.record))
+        if not topic:
+            del self._topics[place]
+            self._index.remove(place)
+
     def _discharge(self, slot: int, held: Held) -> None:
-        """Takes a record out of its account and its lot."""
+        """Takes a record out of its accounts and its lot."""
         del self._lots[_lot_of(held.deadline)][slot]
         account = self._accounts[held.account]
         size = _charge(held.record)
@@ -356,6 +399,13 @@ class Storage:
         account.size -= size
         account.count -= 1
         self._close_if_empty(held.account, account)
+        if held.record.proof is not None:
+            name = held.record.proof.author
+            author = self._authors[name]
+            author.size -= size
+            author.count -= 1
+            if not author.count:
+                del self._authors[name]
 
     def _close_if_empty(self, name: bytes, account: _Account) -> None:
         if not account.count and not account.ghosts:
@@ -393,7 +443,10 @@ class Storage:
         """A record's time is over: its ghost takes its place."""
         self.counters.expired += 1
         del self._held[slot]
-        self._index.remove(slot)
+        if slot < _MEMBER_SLOTS:
+            self._index.remove(slot)
+        else:
+            self._leave(held)
         if held.record.kind is Kind.CONTENT:
             self._discharge(slot, held)
             return
@@ -430,6 +483,19 @@ def _share_of(limits: _Limits, share: float) -> _Limits:
     )
 
 
+def _slot_of(offer: Record | Head) -> int:
+    slot = offer.key << _KIND_BITS | offer.kind
+    return _member_slot(offer.key, member_of(offer)) if offer.kind is Kind.MEMBER else slot
+
+
+def _topic_slot(key: int) -> int:
+    return key << _KIND_BITS | Kind.MEMBER
+
+
+def _member_slot(key: int, author: bytes) -> int:
+    return _MEMBER_SLOTS | _topic_slot(key) << KEY_BITS | int.from_bytes(author)
+
+
 def _lot_of(deadline: float) -> int:
     """Lot n ends at n steps, and every deadline in it lies before that."""
     return int(deadline // SWEEP_STEP_S) + 1
@@ -437,7 +503,7 @@ def _lot_of(deadline: float) -> int:
 
 def _charge(offer: Record | Head) -> int:
     size = len(offer.value) if isinstance(offer, Record) else offer.size
-    return size + RECORD_OVERHEAD
+    return size + (RECORD_OVERHEAD if offer.proof is None else RECORD_OVERHEAD + PROOF_SIZE)
 
 
 def _life_s(offer: Record | Head, remaining_ms: int, wall_s: float | None) -> float:

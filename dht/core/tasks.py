@@ -13,7 +13,18 @@ import attrs
 from ..contacts import Address, Contact, is_local
 from ..errors import RemoteError
 from ..wire.codec import unpack_contacts_untrusted
-from ..wire.messages import Answer, Block, Dialling, Found, Message, Nodes, Pong, Status, Stored
+from ..wire.messages import (
+    Answer,
+    Block,
+    Dialling,
+    Found,
+    Message,
+    Nodes,
+    Page,
+    Pong,
+    Status,
+    Stored,
+)
 from .channel.face import Channel, Opened
 from .machine import FINISHED, Ask, Finished, Wait
 from .requests import Request, Requests
@@ -29,6 +40,7 @@ _ANSWERS_OF: dict[int, tuple[type, ...]] = {
     3: (Nodes, Found),
     4: (Stored,),
     5: (Block,),
+    6: (Page,),
     9: (Dialling,),
     10: (Dialling,),
 }
@@ -169,7 +181,7 @@ class Tasks:
         question, or a broken list."""
         if type(message) not in _ANSWERS_OF[request.body[1]]:
             raise RemoteError(f"{type(message).__name__} does not answer {request.body[1]}")
-        if not isinstance(message, Nodes | Found | Stored):
+        if not isinstance(message, Nodes | Found | Stored | Page):
             return []
         if not (message.contacts4 or message.contacts6):
             return []

@@ -28,11 +28,12 @@ from .maintenance import (
     RepairSchedule,
     Standing,
 )
+from .members import Browsing, TopicRepair
 from .operations import Local, Search
 from .requests import Request
 from .routing import RoutingTable
 from .searches import Searches
-from .storage import Held, Storage
+from .storage import Storage
 from .tasks import Task, Tasks
 from .timers import Alarm, Timers
 
@@ -199,20 +200,22 @@ class Upkeep:
 
     def on_stored(self, now: float, kind: int, key: int) -> None:
         """A record entered the store: from now on it is looked after."""
-        held = self.storage.get(now, kind, key)
-        if held is not None:
-            # Anybody may store content again: that must not put off a look at its owners for ever.
-            plan = self.repairs.hasten if kind == Kind.CONTENT else self.repairs.set
-            due = self._next_repair_at(now, held)
+        ends_at = self.storage.ends_at(now, kind, key)
+        if ends_at is not None:
+            # Anybody may store content again, or join a topic: that must not put off a look at the
+            # owners for ever.
+            anybody = kind in (Kind.CONTENT, Kind.MEMBER)
+            plan = self.repairs.hasten if anybody else self.repairs.set
+            due = self._next_repair_at(now, ends_at)
             plan(kind, key, due)
             self._repair_alarm.set(_repair_lot(now, due))
         self._arm_expiry(now)
 
     def on_tended(self, now: float, kind: int, key: int) -> None:
         """Another holder looked after a record of ours: no need to do the same."""
-        held = self.storage.get(now, kind, key)
-        if held is not None:
-            self.repairs.postpone(kind, key, self._next_repair_at(now, held))
+        ends_at = self.storage.ends_at(now, kind, key)
+        if ends_at is not None:
+            self.repairs.postpone(kind, key, self._next_repair_at(now, ends_at))
 
     def on_resumed(self, now: float) -> None:
         """The machine slept: find out at once who is still there."""
@@ -365,10 +368,10 @@ class Upkeep:
         if self._ranges and not self._stopped:
             self.timers.at(now + RANGE_PAUSE_S, self._range_step, None)
 
-    def _next_repair_at(self, now: float, held: Held) -> float:
+    def _next_repair_at(self, now: float, ends_at: float) -> float:
         """Not after its end: so a plan does not outlive its record, and strangers who store what
         ends at once leave none behind."""
-        return min(now + self._jittered(self.config.repair_interval_s), held.deadline)
+        return min(now + self._jittered(self.config.repair_interval_s), ends_at)
 
     def _arm_repair(self, now: float) -> None:
         due = self.repairs.next_timeout()
@@ -387,8 +390,8 @@ class Upkeep:
 
     def _repair(self, now: float, due: Due) -> None:
         kind, key = due.kind, due.key
-        held = self.storage.get(now, kind, key)
-        if held is None:
+        ends_at = self.storage.ends_at(now, kind, key)
+        if ends_at is None:
             return
         if not due.turn_taken and (rank := self._rank(key)):
             # Who was believed before is still counted: else a liar nearer to the key than we are
@@ -396,7 +399,11 @@ class Upkeep:
             delay = rank * self._jittered(self.config.repair_turn_s)
             self.repairs.set(kind, key, now + delay, turn_taken=True, postponed=due.postponed)
             return
-        self.repairs.set(kind, key, self._next_repair_at(now, held))
+        self.repairs.set(kind, key, self._next_repair_at(now, ends_at))
+        self._repairing += 1
+        if kind == Kind.MEMBER:
+            self._repair_topic(now, Key(key))
+            return
         find = Find(
             flags=self.flags | HANDOVER,
             target=key_bytes(key),
@@ -413,8 +420,19 @@ class Upkeep:
             search=lookup,
             local=self.local,
         )
-        self._repairing += 1
         self.tasks.spawn(now, repair, self._repair_stepped)
+
+    def _repair_topic(self, now: float, key: Key) -> None:
+        browsing = Browsing.begin(
+            now,
+            key,
+            searches=self.searches,
+            local=self.local,
+            flags=self.flags,
+            config=self.config,
+            handover=True,
+        )
+        self.tasks.spawn(now, TopicRepair(browsing, self.flags), self._repair_stepped)
 
     def _rank(self, key: int) -> int:
         """How many owners are nearer to the key than we are."""

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random, SystemRandom
-from typing import TypeVar, final, overload
+from typing import Any, TypeVar, final, overload
 
 import trio
 
+from .. import author as core_author
+from ..author import AuthorId, check_author
 from ..config import Config
 from ..contacts import (
     Address,
@@ -28,13 +30,15 @@ from ..core.channel.plain import PlainChannel
 from ..core.engine import Engine
 from ..core.events import OperationFinished
 from ..core.operations import Shared
-from ..core.outcomes import GetOutcome, LookupOutcome, PutOutcome
+from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome
 from ..core.via import Structured, search_via
 from ..errors import InternalError, LocalError, QuorumNotReached
 from ..identity import Identity
-from ..keyspace import Key, content_key, plain_key
+from ..keyspace import Key, content_key, plain_key, record_name, signed_key, topic_key
+from ..network import Network
 from ..records import Kind, value_hash
 from ..wire.messages import WANT_IPV4, WANT_IPV6
+from .author import Author
 from .clock import Clock, SystemClock
 from .pump import DatagramPort, Pump
 from .stats import Stats, stats_of
@@ -44,8 +48,12 @@ from .udp import UdpPort
 #: Operations under way at once in ``get_many`` and ``put_many``.
 IN_FLIGHT = 16
 
+_MAIN = Network.named()
+
 _T = TypeVar("_T")
 _ApplicationKey = str | bytes | Key
+# Whatever stands for an author where one reads; to write takes the pair of keys.
+_Author = core_author.Author | AuthorId | str
 _KeyT = TypeVar("_KeyT", bound=_ApplicationKey)
 _OutcomeT = TypeVar("_OutcomeT", GetOutcome, PutOutcome)
 
@@ -54,17 +62,29 @@ _OutcomeT = TypeVar("_OutcomeT", GetOutcome, PutOutcome)
 class Node:
     """A running node; get one from ``open_node``.
 
-    A key is a ``str`` (its UTF-8 bytes), ``bytes``, or a ``Key``, which is a place already. Every
+    A key is a ``str`` (its UTF-8 bytes), ``bytes``, or a ``Key``, which is a place already. With an
+    ``author`` a record is signed: nobody else can write it, nor pass anything else off as it. Who
+    reads says whose record it is: an ``Author``, its ``id``, or that as text. Every
     operation may raise ``LocalError`` for an argument that cannot be, ``NoPeers`` while nobody
     has been reached, and ``NodeClosed`` when the node's block has ended. A cancelled operation
     is stopped; what it had stored by then stays stored.
     """
 
-    def __init__(self, pump: Pump, identity: Identity, addresses: tuple[Address, ...]) -> None:
+    def __init__(
+        self,
+        pump: Pump,
+        identity: Identity,
+        addresses: tuple[Address, ...],
+        *,
+        author: core_author.Author,
+        network: Network,
+    ) -> None:
         self._pump = pump
         self._engine = pump.engine
         self._identity = identity
         self._addresses = addresses
+        self._author = author
+        self._network = network
 
     def __repr__(self) -> str:
         state = "closed" if self._pump.closed else "open"
@@ -86,6 +106,11 @@ class Node:
         addresses = dict.fromkeys((self._engine.contact.address, *self._addresses))
         return tuple(map(format_address, addresses))
 
+    @property
+    def author(self) -> core_author.Author:
+        """Who signs what this node adds to topics, where no other author is named."""
+        return self._author
+
     # ---- one record ----
 
     async def put(
@@ -94,25 +119,34 @@ class Node:
         value: bytes,
         *,
         ttl: float | None = None,
+        author: core_author.Author | None = None,
         if_version: int | None = None,
         replicas: int | None = None,
         quorum: int | None = None,
         via: str | Structured = "structured",
     ) -> PutOutcome:
-        """Stores a value under a key, for ``ttl`` seconds (24 hours unless given, and at most).
+        """Stores a value under a key, for ``ttl`` seconds (24 hours unless given, and at most; 7
+        days at most with an author).
 
+        ``author``: signed by it, under a key of its own. Without one anybody in the network can
+        overwrite it: that is a ``LocalError`` in a network without a key, on public addresses.
         ``if_version``: only over that version (0: only where there is none), else
         ``VersionConflict``. ``quorum``: how many of the ``replicas`` owners must store, a majority
         of those found unless given; fewer raise ``QuorumNotReached``. Both carry the outcome.
         Raises ``ValueTooLarge`` for more than ``Config.value_size_max`` bytes.
         """
+        if author is not None:
+            check_author(author)
+        kind, place, name = self._place(key, author)
         return await self._pump.operate(
             PutOutcome,
             self._engine.start_put,
-            Kind.PLAIN,
-            plain_key(key),
+            kind,
+            place,
             value,
             ttl_s=ttl,
+            author=author,
+            name=name,
             if_version=if_version,
             replicas=replicas,
             quorum=quorum,
@@ -124,6 +158,7 @@ class Node:
         self,
         key: _ApplicationKey,
         *,
+        author: _Author | None = None,
         quorum: int = 1,
         via: str | Structured = "structured",
         default: None = None,
@@ -134,6 +169,7 @@ class Node:
         self,
         key: _ApplicationKey,
         *,
+        author: _Author | None = None,
         quorum: int = 1,
         via: str | Structured = "structured",
         default: _T,
@@ -143,43 +179,54 @@ class Node:
         self,
         key: _ApplicationKey,
         *,
+        author: _Author | None = None,
         quorum: int = 1,
         via: str | Structured = "structured",
         default: _T | None = None,
     ) -> bytes | _T | None:
-        """The value, or ``default`` when nobody has the key or it was deleted.
+        """The value, or ``default`` when nobody has the key or it was deleted; with ``author`` of
+        the record that this author signed, and of no other.
 
         With ``quorum`` 1 the first valid record found; with more, the newest of so many owners,
         and ``QuorumNotReached`` when fewer hold one.
         """
-        return _value(await self.fetch(key, quorum=quorum, via=via), default)
+        return _value(await self.fetch(key, author=author, quorum=quorum, via=via), default)
 
     async def fetch(
         self,
         key: _ApplicationKey,
         *,
+        author: _Author | None = None,
         quorum: int = 1,
         via: str | Structured = "structured",
     ) -> GetOutcome:
         """What ``get`` does, with everything that is known of it: the record and the way there."""
-        return await self._fetch(Kind.PLAIN, plain_key(key), quorum=quorum, via=via)
+        kind, place, _ = self._place(key, author)
+        return await self._fetch(kind, place, quorum=quorum, via=via)
 
     async def delete(
         self,
         key: _ApplicationKey,
         *,
+        author: core_author.Author | None = None,
         replicas: int | None = None,
         quorum: int | None = None,
         via: str | Structured = "structured",
     ) -> PutOutcome:
-        """Deletes a key: stores a tombstone, which wins over every older version."""
+        """Deletes a key: stores a tombstone, which wins over every older version. Only its
+        ``author`` can delete a signed record."""
+        if author is not None:
+            check_author(author)
+        kind, place, name = self._place(key, author)
         return await self._pump.operate(
             PutOutcome,
             self._engine.start_put,
-            Kind.PLAIN,
-            plain_key(key),
+            kind,
+            place,
             b"",
             tombstone=True,
+            author=author,
+            name=name,
             replicas=replicas,
             quorum=quorum,
             disjoint=search_via(via).disjoint,
@@ -234,6 +281,50 @@ class Node:
                 f"(Key.from_hex() reads one from text), got {key!r}"
             )
         return _value(await self._fetch(Kind.CONTENT, key, quorum=1, via=via), default)
+
+    # ---- topics: many authors, each with one entry ----
+
+    async def add(
+        self,
+        topic: _ApplicationKey,
+        value: bytes,
+        *,
+        author: core_author.Author | None = None,
+        ttl: float | None = None,
+    ) -> PutOutcome:
+        """Enters ``author`` (this node's own unless given) under a topic, with up to 850 bytes of
+        value, for ``ttl`` seconds (24 hours unless given, 7 days at most); again replaces it."""
+        return await self._member(topic, value, author, ttl_s=ttl)
+
+    async def remove(
+        self, topic: _ApplicationKey, *, author: core_author.Author | None = None
+    ) -> PutOutcome:
+        """Takes ``author`` (this node's own unless given) out of a topic."""
+        return await self._member(topic, b"", author, tombstone=True)
+
+    async def members(self, topic: _ApplicationKey, *, limit: int = 100) -> Members:
+        """Who is in a topic: at most ``limit``, by chance where there are more; the newest of
+        each. Iterate over it: each is a ``Record`` with ``author`` and ``value``."""
+        return await self._pump.operate(
+            Members, self._engine.start_members, topic_key(topic, self._network.id), limit=limit
+        )
+
+    async def _member(
+        self,
+        topic: _ApplicationKey,
+        value: bytes,
+        author: core_author.Author | None,
+        **options: Any,
+    ) -> PutOutcome:
+        return await self._pump.operate(
+            PutOutcome,
+            self._engine.start_put,
+            Kind.MEMBER,
+            topic_key(topic, self._network.id),
+            value,
+            author=self._author if author is None else author,
+            **options,
+        )
 
     # ---- many at once ----
 
@@ -334,6 +425,13 @@ class Node:
         self._pump.check_open()
         return stats_of(self._pump)
 
+    def _place(self, key: _ApplicationKey, author: _Author | None) -> tuple[Kind, Key, bytes]:
+        """The kind, the place and the name of the record that this author has under this key."""
+        if author is None:
+            return Kind.PLAIN, plain_key(key), b""
+        name = record_name(key, self._network.id)
+        return Kind.SIGNED, signed_key(AuthorId.of(author).public_key, name), name
+
     async def _fetch(
         self, kind: Kind, key: Key, *, quorum: int, via: str | Structured
     ) -> GetOutcome:
@@ -412,6 +510,8 @@ async def run_node(
     advertise: tuple[Address, ...] = (),
     client: bool | None = None,
     config: Config = Config(),
+    network: Network = _MAIN,
+    author: core_author.Author | None = None,
 ) -> AsyncIterator[Node]:
     """``open_node`` over any port and clock: real ones, or those of a simulated network.
 
@@ -419,6 +519,7 @@ async def run_node(
     waiting is done by a system task (``watch``), and everything else by plain functions.
     """
     identity = identity or Identity.generate(random)
+    author = author or Author.generate(random)
     addresses = advertise or tuple(port.addresses)
     families = {is_ipv6(address) for address in port.addresses}
     engine = Engine(
@@ -431,13 +532,14 @@ async def run_node(
         client=client,
         advertised=bool(advertise),
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
+        private_network=network.is_secret,
     )
     pump = Pump(engine, port, clock)
     with trio.CancelScope() as scope:
         try:
             pump.open(on_crash=scope.cancel)
             await pump.first_attempt.wait()
-            yield Node(pump, identity, addresses)
+            yield Node(pump, identity, addresses, author=author, network=network)
         finally:
             pump.close()
     if pump.crashed is not None:

@@ -82,7 +82,8 @@ class Simulator(World[SimNode]):
     """A network of simulated nodes. One seed decides everything that happens in it.
 
     ``local``: the nodes have private addresses (10.x) instead of a public /24 each. ``config`` is
-    that of nodes which are not given another.
+    that of nodes which are not given another. ``private_network``: everybody trusts everybody, as
+    with a network key, so plain records are taken everywhere.
     """
 
     def __init__(
@@ -92,10 +93,12 @@ class Simulator(World[SimNode]):
         links: LinkModel = WIDE_AREA,
         config: Config = Config(),
         local: bool = False,
+        private_network: bool = True,
     ) -> None:
         super().__init__(seed, links=links)
         self.config = config
         self.local = local
+        self.private_network = private_network
         self._random = Random(f"{seed} nodes")
         self._running: dict[int, SimNode] = {}
         self._nats_made = 0
@@ -251,6 +254,7 @@ class Simulator(World[SimNode]):
             channel=PlainChannel(node.identity.public_key),
             bootstrap=bootstrap,
             client=node.client,
+            private_network=self.private_network,
         )
         node.machine = engine
         self._running[node.index] = node
@@ -365,11 +369,12 @@ class Simulator(World[SimNode]):
             ),
         )
 
-    def holders(self, kind: Kind, key: int) -> list[tuple[SimNode, Record]]:
-        """Who holds what of a slot, as only a simulator can know it: living nodes, by index."""
+    def holders(self, kind: Kind, key: int, author: bytes = b"") -> list[tuple[SimNode, Record]]:
+        """Who holds what of a slot, as only a simulator can know it: living nodes, by index. A
+        member's slot has its author's public key as well."""
         found = []
         for node in self.living():
-            held = node.engine.storage.get(self.now, kind, key)
+            held = node.engine.storage.get(self.now, kind, key, author)
             if held is not None:
                 found.append((node, held.record))
         return found
@@ -386,10 +391,13 @@ def _load(engine: Engine, now: float, disk: Storage) -> None:
     start: int | None = None
     while True:
         records, start = disk.keys_near(0, 0, start=start, limit=256)
-        for held in records:
-            remaining_ms = int((held.deadline - now) * 1000)
-            if remaining_ms > 0:
-                engine.restore(now, held.record, remaining_ms)
+        for first in records:
+            record = first.record
+            topic = record.kind is Kind.MEMBER
+            for held in disk.members(now, record.key) if topic else [first]:
+                remaining_ms = int((held.deadline - now) * 1000)
+                if remaining_ms > 0:
+                    engine.restore(now, held.record, remaining_ms)
         if start is None:
             return
 

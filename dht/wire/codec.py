@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from ..author import AUTHOR_KEY_SIZE, SIGNATURE_SIZE
 from ..config import VALUE_INLINE_MAX
 from ..contacts import (
     ADDRESS4_SIZE,
@@ -21,12 +22,18 @@ from ..contacts import (
 )
 from ..errors import RemoteError
 from ..identity import PUBLIC_KEY_SIZE
-from ..keyspace import Key, key_bytes
-from ..records import HASH_SIZE, Head, Kind, Record, check_untrusted, value_hash
+from ..keyspace import Key, key_bytes, signed_key
+from ..records import HASH_SIZE, Head, Kind, Proof, Record, check_untrusted, value_hash
 from .messages import REQUEST_ID_SIZE, WANT_IPV4, WANT_IPV6, Copy, Message
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _KINDS = {int(kind): kind for kind in Kind}
+
+#: Bytes before the value, or before its hash, in the copy of a record that has an author.
+PROOF_SIZE = AUTHOR_KEY_SIZE + SIGNATURE_SIZE
+#: A copy without its payload, at its longest: the array, kind, tombstone, key, four numbers of 9,
+#: the size and the payload's length.
+COPY_RESERVE = 1 + 1 + 1 + 34 + 4 * 9 + 5 + 3
 
 #: The body of a message: what follows the request id. The same body may go to many peers.
 encode = msgspec.msgpack.Encoder().encode
@@ -110,20 +117,24 @@ def copy_of(
     would be taken for them.
     """
     size = len(record.value)
+    payload = (
+        record.value
+        if size <= max(inline_max, HASH_SIZE)
+        else (digest or partial(value_hash, record.value))()
+    )
+    proof = record.proof
+    if proof is not None:
+        payload = proof.author + proof.signature + payload
     return Copy(
         kind=record.kind,
         tombstone=record.tombstone,
-        key=key_bytes(record.key),
+        key=proof.name if proof is not None and proof.name else key_bytes(record.key),
         version=record.version,
         written_at_ms=record.written_at_ms,
         ttl_ms=record.ttl_ms,
         remaining_ms=remaining_ms,
         size=size,
-        payload=(
-            record.value
-            if size <= max(inline_max, HASH_SIZE)
-            else (digest or partial(value_hash, record.value))()
-        ),
+        payload=payload,
     )
 
 
@@ -133,9 +144,16 @@ def record_of_untrusted(copy: Copy, *, value_size_max: int) -> Record | Head:
     Raises ``RemoteError`` for one that breaks a rule of its kind.
     """
     kind = _KINDS[copy.kind]
-    key = Key(int.from_bytes(copy.key))
+    payload, proof = copy.payload, None
+    if kind > Kind.CONTENT:
+        payload, proof = _split_untrusted(kind, copy)
+    key = (
+        signed_key(proof.author, proof.name)
+        if proof is not None and proof.name
+        else Key(int.from_bytes(copy.key))
+    )
     record: Record | Head
-    if len(copy.payload) == copy.size:
+    if len(payload) == copy.size:
         record = Record(
             kind=kind,
             key=key,
@@ -143,9 +161,10 @@ def record_of_untrusted(copy: Copy, *, value_size_max: int) -> Record | Head:
             written_at_ms=copy.written_at_ms,
             ttl_ms=copy.ttl_ms,
             tombstone=copy.tombstone,
-            value=copy.payload,
+            value=payload,
+            proof=proof,
         )
-    elif len(copy.payload) == HASH_SIZE < copy.size:
+    elif len(payload) == HASH_SIZE < copy.size:
         record = Head(
             kind=kind,
             key=key,
@@ -154,9 +173,23 @@ def record_of_untrusted(copy: Copy, *, value_size_max: int) -> Record | Head:
             ttl_ms=copy.ttl_ms,
             tombstone=copy.tombstone,
             size=copy.size,
-            value_hash=copy.payload,
+            value_hash=payload,
+            proof=proof,
         )
     else:
-        raise RemoteError(f"a value of {copy.size} bytes with a payload of {len(copy.payload)}")
+        raise RemoteError(f"a value of {copy.size} bytes with a payload of {len(payload)}")
     check_untrusted(record, value_size_max=value_size_max)
     return record
+
+
+def _split_untrusted(kind: Kind, copy: Copy) -> tuple[bytes, Proof]:
+    """The value, or its hash, and who signed it. Raises ``RemoteError`` for a part of a proof."""
+    payload = copy.payload
+    if len(payload) < PROOF_SIZE:
+        raise RemoteError(f"a payload of {len(payload)} bytes, of which {PROOF_SIZE} are a proof")
+    proof = Proof(
+        payload[:AUTHOR_KEY_SIZE],
+        payload[AUTHOR_KEY_SIZE:PROOF_SIZE],
+        copy.key if kind is Kind.SIGNED else b"",
+    )
+    return payload[PROOF_SIZE:], proof

@@ -20,13 +20,17 @@ REQUEST_ID_SIZE = 8
 NONCE_SIZE = 8
 #: Contacts that a request may ask for; no datagram holds more than 30.
 COUNT_MAX = 64
+#: Memory, and what a page may say: the members of a topic that a holder keeps.
+MEMBERS_MAX = 256
+#: Bytes of the digest by which holders see that they hold the same members.
+DIGEST_SIZE = 8
 
 # Bits of a request's ``flags``.
 CLIENT = 1  #: the asker never serves: do not keep it, do not tell others of it
 WANT_IPV4 = 2  #: contacts with IPv4 addresses are of use to the asker
 WANT_IPV6 = 4
 CONTACTS_TOO = 8  #: ``Get``: closer contacts even beside a record (for quorum reads)
-HANDOVER = 16  #: ``Store``: from another holder, not from the writer; ``Find``: for a repair
+HANDOVER = 16  #: ``Store``: from a holder, not from the writer; ``Find``, ``Browse``: for a repair
 HASHES = 32  #: ``Fetch``: the range is one of the list of piece hashes, not of the value
 
 
@@ -49,6 +53,8 @@ class Status(IntEnum):
     """The record breaks a rule of its kind, or is longer than this holder takes."""
     UNFETCHED = 7
     """The value could not be pulled from whoever offered it."""
+    OPEN_NETWORK = 8
+    """A plain record, which anybody could overwrite, where anybody may be: not taken there."""
 
 
 class DialStatus(IntEnum):
@@ -68,14 +74,19 @@ class DialStatus(IntEnum):
 _Flags = Annotated[int, Meta(ge=0, le=255)]
 _Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 _Hash = Annotated[bytes, Meta(min_length=HASH_SIZE, max_length=HASH_SIZE)]
-_Kind = Annotated[int, Meta(ge=1, le=2)]
-_KindOrNone = Annotated[int, Meta(ge=0, le=2)]
+_Kind = Annotated[int, Meta(ge=1, le=4)]
+#: Of records that a key alone finds: all but members.
+_SingleKind = Annotated[int, Meta(ge=1, le=3)]
+_KindOrNone = Annotated[int, Meta(ge=0, le=4)]
 _Version = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 _Milliseconds = Annotated[int, Meta(ge=0, le=2**53)]
 _Seconds = Annotated[int, Meta(ge=0, le=2**40)]
 _Size = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
-_Status = Annotated[int, Meta(ge=0, le=7)]
+_Status = Annotated[int, Meta(ge=0, le=8)]
+#: Members of a topic that live; a holder keeps no more.
+_Total = Annotated[int, Meta(ge=0, le=MEMBERS_MAX)]
+_Digest = Annotated[bytes, Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 _Packed = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
 _Block = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
 _Nonce = Annotated[bytes, Meta(min_length=NONCE_SIZE, max_length=NONCE_SIZE)]
@@ -86,7 +97,12 @@ _DialStatus = Annotated[int, Meta(ge=0, le=3)]
 
 class Copy(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A record in flight. ``payload`` is the value itself when it has ``size`` bytes, else the
-    32-byte value hash, and the value is fetched block by block."""
+    32-byte value hash, and the value is fetched block by block.
+
+    Of the kinds with an author the payload begins with his public key and his signature, 96 bytes;
+    and a signed record's ``key`` is its *name*, from which and the author the key is made: a copy
+    whose key is not its author's cannot even be written down.
+    """
 
     kind: _Kind
     tombstone: bool
@@ -126,7 +142,7 @@ class Get(_Message, frozen=True, tag=3):
     """The record of this slot, or else the ``count`` contacts nearest to its key."""
 
     flags: _Flags
-    kind: _Kind
+    kind: _SingleKind
     key: _Key
     count: _Count
 
@@ -145,7 +161,7 @@ class Fetch(_Message, frozen=True, tag=5):
     """The bytes from ``offset`` on, at most ``length``, of the value with this hash."""
 
     flags: _Flags
-    kind: _Kind
+    kind: _SingleKind
     key: _Key
     value_hash: _Hash
     offset: _Size
@@ -174,6 +190,16 @@ class Knock(_Message, frozen=True, tag=11):
 
     flags: _Flags
     nonce: _Nonce
+
+
+class Browse(_Message, frozen=True, tag=6):
+    """Members of a topic, as many as fit: those whose author's public key comes first from
+    ``start`` on, and after the last key the first again. And the ``count`` contacts nearest."""
+
+    flags: _Flags
+    key: _Key
+    start: _Key
+    count: _Count
 
 
 # ---- answers; ``time_s`` is the answerer's wall clock, in seconds since 1970 ----
@@ -229,11 +255,27 @@ class Dialling(_Message, frozen=True, tag=25):
     status: _DialStatus
 
 
-Request = Ping | Find | Get | Store | Fetch | Reach | Dial | Knock
-Answer = Pong | Nodes | Found | Stored | Block | Dialling
+class Page(_Message, frozen=True, tag=21):
+    """Members of a topic, tombstones too, in the order of their authors' keys.
+
+    ``total`` is how many live; ``whole``: these are all that there are, tombstones included;
+    ``digest``: the same for all who hold the same.
+    """
+
+    time_s: _Seconds
+    total: _Total
+    whole: bool
+    digest: _Digest
+    copies: tuple[Copy, ...]
+    contacts4: _Packed
+    contacts6: _Packed
+
+
+Request = Ping | Find | Get | Store | Fetch | Browse | Reach | Dial | Knock
+Answer = Pong | Nodes | Found | Stored | Block | Page | Dialling
 Message = Request | Answer
 
 #: For the hot path: ``type(message) in REQUEST_TYPES`` costs a tenth of ``isinstance``.
-REQUEST_TYPES = frozenset({Ping, Find, Get, Store, Fetch, Reach, Dial, Knock})
+REQUEST_TYPES = frozenset({Ping, Find, Get, Store, Fetch, Browse, Reach, Dial, Knock})
 #: Those by which nodes find out whether strangers reach them.
 REACH_TYPES = frozenset({Reach, Dial, Knock})

@@ -17,18 +17,20 @@ from dht.contacts import Address, Contact, contact_at, pack_address
 from dht.core.channel.plain import ROOM, PlainChannel
 from dht.core.engine import Engine
 from dht.core.events import Event, OperationFinished, OperationId
-from dht.core.outcomes import GetOutcome, LookupOutcome, Outcome, PutOutcome
-from dht.core.storage import Held
+from dht.core.held import Held
+from dht.core.outcomes import GetOutcome, LookupOutcome, Members, Outcome, PutOutcome
 from dht.identity import Identity
 from dht.keyspace import Key, plain_key
 from dht.records import Kind
 from dht.wire.codec import decode_untrusted, encode, pack_contacts
 from dht.wire.messages import (
+    DIGEST_SIZE,
     REQUEST_ID_SIZE,
     REQUEST_TYPES,
     WANT_IPV4,
     Answer,
     Block,
+    Browse,
     Dial,
     Dialling,
     DialStatus,
@@ -38,6 +40,7 @@ from dht.wire.messages import (
     Knock,
     Message,
     Nodes,
+    Page,
     Ping,
     Pong,
     Reach,
@@ -53,7 +56,7 @@ DELAY_S = 0.01
 
 Start = Callable[[Engine, float], OperationId]
 _Any = TypeVar("_Any")
-_Outcome = TypeVar("_Outcome", PutOutcome, GetOutcome, LookupOutcome)
+_Outcome = TypeVar("_Outcome", PutOutcome, GetOutcome, LookupOutcome, Members)
 
 
 @attrs.define(eq=False)
@@ -157,6 +160,10 @@ class Manners:
                 return self.store(request)
             case Store():
                 return Stored(self.time_s, Status.STORED, request.copy.version, None, b"", b"")
+            case Browse():
+                return Page(
+                    self.time_s, 0, True, bytes(DIGEST_SIZE), (), *pack_contacts(self.contacts)
+                )
             case Fetch():
                 return Block(self.time_s, request.offset, b"")
             case Reach() | Dial():
@@ -184,6 +191,8 @@ class Net:
     seed: int = 1
     config: Config = attrs.field(factory=Config)
     now: float = 0.0
+    #: Does everybody trust everybody, although the addresses are public ones?
+    private_network: bool = True
     peers: list[Peer] = attrs.field(factory=list)
     #: Every datagram that was sent: (now, from, to, bytes).
     log: list[tuple[float, Address, Address, bytes]] = attrs.field(factory=list)
@@ -220,6 +229,7 @@ class Net:
             bootstrap=[other.contact for other in bootstrap],
             client=client,
             advertised=advertised,
+            private_network=self.private_network,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dht.config import CLOCK_TOLERANCE_S, Config
 from dht.contacts import Contact, pack_address
+from dht.core.held import Held
 from dht.core.lookup import Lookup
 from dht.core.machine import FINISHED, Ask, Wait
 from dht.core.maintenance import (
@@ -25,7 +26,6 @@ from dht.core.maintenance import (
     Standing,
     spread,
 )
-from dht.core.storage import Held
 from dht.core.tasks import Asker
 from dht.core.timers import Alarm, Timers
 from dht.errors import QuorumNotReached

@@ -94,8 +94,13 @@ class AtHome:
     store: Record | None = None
     refuses: Status | None = None
 
-    def held(self, now: float, kind: Kind, key: Key) -> tuple[Record, int] | None:
+    def held(
+        self, now: float, kind: Kind, key: Key, author: bytes = b""
+    ) -> tuple[Record, int] | None:
         return self.store and (self.store, 60_000)
+
+    def topic(self, now: float, key: Key) -> tuple[list[tuple[Record, int]], bytes]:
+        return [], bytes(8)
 
     def keep(
         self,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dht.config import CLOCK_TOLERANCE_S, DAY_S, GRACE_S, LONG_TTL_MAX_S, PLAIN_TTL_MAX_S, Config
 from dht.contacts import pack_address
 from dht.core import storage as storage_module
+from dht.core.held import Held
 from dht.core.storage import (
     GHOSTS_MAX,
     OWN_SOURCE,
@@ -87,8 +88,13 @@ def store(
     )[0]
 
 
+def held_of(held: Storage, record: Record, now: float = NOW) -> Held | None:
+    """What is held of this record's slot."""
+    return held.get(now, *record.slot)
+
+
 def deadline(held: Storage, record: Record, now: float = NOW) -> float:
-    found = held.get(now, record.kind, record.key)
+    found = held_of(held, record, now)
     assert found is not None
     assert found.record == record
     return found.deadline

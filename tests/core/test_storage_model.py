@@ -4,23 +4,28 @@ The model is what a reader with a pencil would keep: a list of records, counted 
 """
 
 from math import floor
+from operator import attrgetter
 
 import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dht.config import DAY_S, Config
+from dht.core import topics
 from dht.core.storage import RECORD_OVERHEAD, SWEEP_STEP_S, Storage
-from dht.keyspace import Key, content_key
-from dht.records import Kind, Record, is_newer, ttl_max_s, value_hash
+from dht.keyspace import Key, content_key, key_bytes, signed_key
+from dht.records import Kind, Proof, Record, Slot, is_newer, ttl_max_s, value_hash
 from dht.wire.messages import Status
 
 GHOST_S = DAY_S
 COUNT_MAX = 8
 SIZE_MAX = COUNT_MAX * (RECORD_OVERHEAD + 10)
-SHARE, POOL = 1 / 4, 1 / 2
+SHARE, POOL, OF_AUTHOR = 1 / 4, 1 / 2, 3 / 8
+#: Of a topic; so small that they meet the others.
+MEMBERS_MAX, MEMBERS_PER_SOURCE_MAX, TOMBSTONES_MAX = 2, 1, 1
 SOURCES = [b"ali", b"bob", b"eve"]
 VALUES = [b"", b"1", b"x" * 60]
+AUTHORS = [bytes([number]) * 32 for number in range(5)]
 
 
 @attrs.define
@@ -32,12 +37,16 @@ class Entry:
     account: bytes
 
     @property
-    def slot(self) -> tuple[Kind, Key]:
-        return self.record.kind, self.record.key
+    def slot(self) -> Slot:
+        return self.record.slot
+
+    @property
+    def author(self) -> bytes | None:
+        return self.record.proof and self.record.proof.author
 
     @property
     def charge(self) -> int:
-        return len(self.record.value) + RECORD_OVERHEAD
+        return len(self.record.value) + RECORD_OVERHEAD + (96 if self.record.proof else 0)
 
 
 def swept_at(deadline: float) -> float:
@@ -48,19 +57,32 @@ def swept_at(deadline: float) -> float:
 @st.composite
 def offers(draw: st.DrawFn) -> Record:
     """Few keys, few versions, few values: most offers meet another one."""
-    kind = draw(st.sampled_from(Kind))
-    tombstone = kind is Kind.PLAIN and draw(st.integers(0, 3)) == 0
+    kind = draw(st.sampled_from([*Kind, Kind.MEMBER, Kind.MEMBER]))
+    tombstone = kind is not Kind.CONTENT and draw(st.integers(0, 3)) == 0
     value = b"" if tombstone else draw(st.sampled_from(VALUES))
-    key = Key(draw(st.integers(0, 9)))
+    key = Key(0 if kind is Kind.MEMBER else draw(st.integers(0, 9)))
+    proof = None
+    if kind > Kind.CONTENT:  # the store verifies nothing: no signature is needed
+        name = key_bytes(key) if kind is Kind.SIGNED else b""
+        proof = Proof(draw(st.sampled_from(AUTHORS)), bytes(64), name)
+        key = signed_key(proof.author, name) if name else key
     return Record(
         kind=kind,
         key=content_key(value_hash(value)) if kind is Kind.CONTENT else key,
+        proof=proof,
         version=draw(st.integers(1, 4)),
         written_at_ms=draw(st.sampled_from([0, 50_000])),
         ttl_ms=draw(st.sampled_from([500, 40_000, 80_000_000])),
         tombstone=tombstone,
         value=value,
     )
+
+
+TOPIC_LIMITS = {
+    "MEMBERS_MAX": MEMBERS_MAX,
+    "MEMBERS_PER_SOURCE_MAX": MEMBERS_PER_SOURCE_MAX,
+    "TOMBSTONES_MAX": TOMBSTONES_MAX,
+}
 
 
 class StoreAgreesWithAList(RuleBasedStateMachine):
@@ -75,10 +97,18 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
                 store_size_max=SIZE_MAX,
                 store_share_per_source=SHARE,
                 store_share_handover=POOL,
+                store_share_per_author=OF_AUTHOR,
             )
         )
+        self.real = [(name, getattr(topics, name)) for name in TOPIC_LIMITS]
+        for name, limit in TOPIC_LIMITS.items():
+            setattr(topics, name, limit)
         self.held: list[Entry] = []
         self.ghosts: list[Entry] = []
+
+    def teardown(self) -> None:
+        for name, limit in self.real:
+            setattr(topics, name, limit)
 
     @initialize(start=st.floats(0, 1e6))
     def begin(self, start: float) -> None:
@@ -86,7 +116,7 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
 
     # ---- the model ----
 
-    def find(self, slot: tuple[Kind, Key]) -> Entry | None:
+    def find(self, slot: Slot) -> Entry | None:
         return next((entry for entry in self.held if entry.slot == slot), None)
 
     def end(self, entry: Entry) -> None:
@@ -121,7 +151,17 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
             of_slot = [entry for entry in self.held + ghosts if entry.slot == offer.slot]
             if not all(is_newer(record, entry.record) for entry in of_slot):
                 return Status.OLD
+        if not record.tombstone and (held is None or held.record.tombstone):
+            living = [
+                entry
+                for entry in self.topic(record)
+                if entry.deadline > self.now and not entry.record.tombstone
+            ]
+            same_source = [entry for entry in living if entry.account == offer.account != b""]
+            if len(living) >= MEMBERS_MAX or len(same_source) >= MEMBERS_PER_SOURCE_MAX:
+                return Status.FULL
         after = [entry for entry in self.held if entry is not held] + [offer]
+        of_author = [entry for entry in after if entry.author and entry.author == offer.author]
         mine = [entry for entry in after if entry.account == offer.account]
         share = POOL if offer.account == b"" else SHARE
         fits = (
@@ -129,8 +169,19 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
             and sum(entry.charge for entry in after) <= SIZE_MAX
             and len(mine) <= max(1, int(COUNT_MAX * share))
             and sum(entry.charge for entry in mine) <= int(SIZE_MAX * share)
+            and len(of_author) <= int(COUNT_MAX * OF_AUTHOR)
+            and sum(entry.charge for entry in of_author) <= int(SIZE_MAX * OF_AUTHOR)
         )
         return Status.STORED if fits else Status.FULL
+
+    def topic(self, record: Record) -> list[Entry]:
+        """Who is in the same topic; nobody unless it is a member's."""
+        return [
+            entry
+            for entry in self.held
+            if record.kind is Kind.MEMBER
+            and (entry.record.kind, entry.record.key) == (Kind.MEMBER, record.key)
+        ]
 
     # ---- what happens ----
 
@@ -155,7 +206,7 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
         asked_first: bool,
     ) -> None:
         self.sweep()
-        stale = self.find((record.kind, record.key))
+        stale = self.find(record.slot)
         if stale is not None and stale.deadline <= self.now:
             self.end(stale)
         life_s = min(
@@ -191,6 +242,9 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
         if expected is Status.STORED:
             self.held = [entry for entry in self.held if entry is not held] + [taken]
             self.ghosts = [ghost for ghost in self.ghosts if ghost.slot != taken.slot]
+            tombstones = [entry for entry in self.topic(record) if entry.record.tombstone]
+            if len(tombstones) > TOMBSTONES_MAX:
+                self.end(min(tombstones, key=attrgetter("deadline", "author")))
             if len(self.held) + len(self.ghosts) > COUNT_MAX:
                 self.ghosts.pop(0)
         refused = expected not in (None, Status.STORED)
@@ -218,15 +272,37 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
     @invariant()
     def every_slot_reads_as_in_the_list(self) -> None:
         content = [content_key(value_hash(value)) for value in VALUES]
-        slots = [(Kind.PLAIN, Key(number)) for number in range(10)]
-        for kind, key in slots + [(Kind.CONTENT, key) for key in content]:
-            entry = self.find((kind, key))
+        slots: list[Slot] = [(Kind.PLAIN, Key(number), b"") for number in range(10)]
+        slots += [(Kind.CONTENT, key, b"") for key in content]
+        slots += [
+            (Kind.SIGNED, signed_key(author, key_bytes(number)), b"")
+            for author in AUTHORS
+            for number in range(10)
+        ]
+        slots += [(Kind.MEMBER, Key(0), author) for author in AUTHORS]
+        for kind, key, author in slots:
+            entry = self.find((kind, key, author))
             live = entry if entry is not None and self.now < entry.deadline else None
-            got = self.store.get(self.now, kind, key)
+            got = self.store.get(self.now, kind, key, author)
             assert (got and (got.record, got.deadline, got.account)) == (
                 live and (live.record, live.deadline, live.account)
             )
-            assert self.store.version(self.now, kind, key) == (live.record.version if live else 0)
+            if not author:
+                version = live.record.version if live else 0
+                assert self.store.version(self.now, kind, key) == version
+                ends_at = live.deadline if live else None
+                assert self.store.ends_at(self.now, kind, key) == ends_at
+
+    @invariant()
+    def a_topic_reads_as_in_the_list_from_any_start(self) -> None:
+        entries = [entry for entry in self.held if entry.slot[2] and self.now < entry.deadline]
+        for start in (b"", *AUTHORS, b"\xff" * 32):
+            found = self.store.members(self.now, 0, start)
+            turned = sorted(entries, key=lambda e: (e.slot[2] < start, e.slot[2]))
+            assert [held.record for held in found] == [entry.record for entry in turned]
+        assert self.store.ends_at(self.now, Kind.MEMBER, 0) == max(
+            (entry.deadline for entry in entries), default=None
+        )
 
     @invariant()
     def counts_and_bounds_agree(self) -> None:
@@ -238,9 +314,10 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
     @invariant()
     def the_maps_are_in_step(self) -> None:
         store = self.store
-        by_key = sorted(self.held, key=lambda entry: (entry.record.key, entry.record.kind))
+        by_key = sorted(self.held, key=lambda e: (e.record.key, e.record.kind, e.slot[2]))
+        first = {entry.slot[:2]: entry.record for entry in reversed(by_key)}  # one of each topic
         walked, _ = store.keys_near(0, 0, limit=1000)
-        assert [held.record for held in walked] == [entry.record for entry in by_key]
+        assert [held.record for held in walked] == list(first.values())[::-1]
         in_lots = [slot for lot in store._lots.values() for slot in lot]
         assert sorted(in_lots) == sorted(store._held)
         assert [ghost.order for ghost in store._ghosts.values()] == [
@@ -256,6 +333,14 @@ class StoreAgreesWithAList(RuleBasedStateMachine):
                 sum(entry.charge for entry in mine),
             )
             assert len(account.ghosts) == len(ghosts)
+        authors = {entry.author for entry in self.held if entry.author}
+        assert sorted(store._authors) == sorted(authors)
+        for name, account in store._authors.items():
+            mine = [entry for entry in self.held if entry.author == name]
+            assert (account.count, account.size) == (
+                len(mine),
+                sum(entry.charge for entry in mine),
+            )
 
 
 TestStoreAgreesWithAList = StoreAgreesWithAList.TestCase

@@ -100,7 +100,11 @@ class BusyEngine:
         self._peer = contacts.contact_at(b"\1" * 32, contacts.parse_address("8.0.0.1:1"))
         self._stranger = contacts.parse_address("7.0.0.1:1")
         self._engine = importlib.import_module("dht.core.engine").Engine(
-            identity, own, self._plain.PlainChannel(identity.public_key), Random(2)
+            identity,
+            own,
+            self._plain.PlainChannel(identity.public_key),
+            Random(2),
+            private_network=True,
         )
         self._heard = 0
         self._engine.start(self._now)

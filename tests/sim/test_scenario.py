@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from dht.core.storage import Held, Storage
+from dht.core.held import Held
+from dht.core.storage import Storage
 from dht.records import Kind, Record
 from dht.sim import SimNode, Simulator, draw_scenario, play_scenario, run_scenario
 from dht.sim.faults import Crash
@@ -63,7 +64,9 @@ def test_the_replay_line_gives_the_same_trace_under_any_hash_seed() -> None:
 def test_a_store_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = attrs.evolve(draw_scenario(5, nodes=8, duration_s=20.0), faults=(), get_share=0.0)
 
-    def forgetful(self: Storage, now: float, kind: Kind, key: int) -> Held | None:
+    def forgetful(
+        self: Storage, now: float, kind: Kind, key: int, author: bytes = b""
+    ) -> Held | None:
         return None
 
     assert play_scenario(scenario).passed

@@ -13,9 +13,19 @@ from typing import Any
 import attrs
 import msgspec
 
+from dht.author import Author
 from dht.contacts import contact_at, parse_address
 from dht.identity import Identity
-from dht.keyspace import content_key, key_bytes, node_id, plain_key
+from dht.keyspace import (
+    content_key,
+    key_bytes,
+    node_id,
+    plain_key,
+    record_name,
+    signed_key,
+    topic_key,
+)
+from dht.network import Network
 from dht.records import PIECE_SIZE, VERSION_MAX, Kind, Record, piece_hashes, value_hash
 from dht.wire import messages as wire
 from dht.wire.codec import copy_of, encode
@@ -24,6 +34,8 @@ FOLDER = Path(__file__).parent
 DAY_MS = 24 * 3600 * 1000
 REQUEST_ID = bytes.fromhex("0102030405060708")
 PUBLIC_KEY = bytes(range(32))
+AUTHOR = Author.from_private_bytes(bytes(range(32)))
+NETWORK_ID = Network.named("main").id
 NOW_S = 1_700_000_000
 # Around the end of a datagram's room and of a piece.
 SIZES = [0, 1, 850, 851, PIECE_SIZE - 1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE - 1, 2**20]
@@ -47,7 +59,26 @@ def keyspace_rows() -> Rows:
     digest = value_hash(b"hello")
     rows.append({"kind": "content", "input": digest.hex(), "key": content_key(digest).hex()})
     rows.append({"kind": "node", "input": PUBLIC_KEY.hex(), "key": node_id(PUBLIC_KEY).hex()})
+    author, name = AUTHOR.id.public_key, record_name("greeting", NETWORK_ID)
+    named = (NETWORK_ID + b"greeting").hex()
+    rows.append({"kind": "name", "input": named, "key": name.hex()})
+    rows.append(
+        {"kind": "signed", "input": (author + name).hex(), "key": signed_key(author, name).hex()}
+    )
+    rows.append({"kind": "topic", "input": named, "key": topic_key("greeting", NETWORK_ID).hex()})
     return rows
+
+
+def author_rows() -> Rows:
+    """Authors, as machines and as people write them."""
+    return [
+        {
+            "private_key": author.private_key.private_bytes_raw().hex(),
+            "public_key": author.id.public_key.hex(),
+            "text": str(author.id),
+        }
+        for author in [AUTHOR, *(Author.from_private_bytes(bytes([n]) * 32) for n in range(3))]
+    ]
 
 
 def contact_rows() -> Rows:
@@ -101,6 +132,21 @@ def _records() -> list[Record]:
         attrs.evolve(hello, version=hello.version + 1),
         attrs.evolve(hello, version=VERSION_MAX, written_at_ms=2**53, value=value_of_size(20_000)),
         attrs.evolve(hello, kind=Kind.CONTENT, key=content_key(value_hash(b"hello"))),
+        *_signed_records(hello),
+    ]
+
+
+def _signed_records(hello: Record) -> list[Record]:
+    name = record_name("greeting", NETWORK_ID)
+    signed = attrs.evolve(
+        hello, kind=Kind.SIGNED, key=signed_key(AUTHOR.id.public_key, name), ttl_ms=7 * DAY_MS
+    )
+    member = attrs.evolve(hello, kind=Kind.MEMBER, key=topic_key("greeting", NETWORK_ID))
+    return [
+        signed.signed_by(AUTHOR, name),
+        attrs.evolve(signed, value=value_of_size(20_000)).signed_by(AUTHOR, name),
+        attrs.evolve(signed, tombstone=True, value=b"", ttl_ms=8 * DAY_MS).signed_by(AUTHOR, name),
+        member.signed_by(AUTHOR),
     ]
 
 
@@ -122,6 +168,9 @@ def record_rows() -> Rows:
                 "value_hash": value_hash(value).hex(),
                 "body": record.head.body.hex(),
                 "body_hash": record.order[2].hex(),
+                "author": record.proof and record.proof.author.hex(),
+                "signature": record.proof and record.proof.signature.hex(),
+                "name": record.proof and record.proof.name.hex(),
             }
         )
     return rows
@@ -130,6 +179,7 @@ def record_rows() -> Rows:
 def _messages() -> list[wire.Message]:
     small, large = _records()[0], _records()[6]
     copy, head = copy_of(small, DAY_MS // 2), copy_of(large, 1)
+    signed, signed_head, gone, member = _signed_records(small)
     key = key_bytes(small.key)
     packed4 = bytes.fromhex(contact_rows()[1]["packed"])
     packed6 = bytes.fromhex(contact_rows()[3]["packed"])
@@ -165,6 +215,17 @@ def _messages() -> list[wire.Message]:
         wire.Pong(time_s=NOW_S, seen=b""),
         wire.Pong(time_s=NOW_S, seen=packed4[-6:]),
         wire.Pong(time_s=NOW_S, seen=packed6[-18:]),
+        wire.Find(flags=wire.WANT_IPV4, target=key, count=8, kind=Kind.MEMBER),
+        wire.Get(flags=wire.WANT_IPV4, kind=Kind.SIGNED, key=key_bytes(signed.key), count=20),
+        *(
+            wire.Store(
+                flags=wire.WANT_IPV4, copy=copy_of(each, each.ttl_ms), if_version=None, count=8
+            )
+            for each in (signed, signed_head, gone, member)
+        ),
+        wire.Browse(
+            flags=wire.WANT_IPV4, key=key_bytes(member.key), start=bytes(range(32)), count=20
+        ),
         wire.Nodes(time_s=NOW_S, contacts4=b"", contacts6=b"", version=0),
         wire.Nodes(time_s=NOW_S, contacts4=2 * packed4, contacts6=packed6, version=small.version),
         wire.Found(time_s=NOW_S, copy=copy, contacts4=packed4, contacts6=b""),
@@ -197,6 +258,25 @@ def _messages() -> list[wire.Message]:
         wire.Block(time_s=NOW_S, offset=0, data=b""),
         wire.Dialling(time_s=NOW_S, status=wire.DialStatus.WILL),
         wire.Dialling(time_s=NOW_S, status=wire.DialStatus.BUSY),
+        wire.Found(time_s=NOW_S, copy=copy_of(signed, 1), contacts4=b"", contacts6=b""),
+        wire.Page(
+            time_s=NOW_S,
+            total=0,
+            whole=True,
+            digest=bytes(8),
+            copies=(),
+            contacts4=packed4,
+            contacts6=b"",
+        ),
+        wire.Page(
+            time_s=NOW_S,
+            total=1,
+            whole=True,
+            digest=member.order[2][:8],
+            copies=(copy_of(member, DAY_MS // 2),),
+            contacts4=packed4,
+            contacts6=packed6,
+        ),
     ]
 
 
@@ -206,6 +286,8 @@ def _row_of(value: msgspec.Struct) -> dict[str, Any]:
         field = getattr(value, name)
         if isinstance(field, msgspec.Struct):
             fields[name] = _row_of(field)
+        elif isinstance(field, tuple):
+            fields[name] = [_row_of(each) for each in field]
         else:
             fields[name] = field.hex() if isinstance(field, bytes) else field
     return fields
@@ -246,7 +328,7 @@ def refused_rows() -> Rows:
     return [
         {"why": "no message", "frame": identifier},
         {"why": "shorter than a request id", "frame": "010203"},
-        {"why": "an unknown tag", "frame": identifier + "921505"},
+        {"why": "an unknown tag", "frame": identifier + "921f05"},
         {"why": "a field too few", "frame": identifier + "9101"},
         {"why": "a field too many", "frame": identifier + "93010505"},
         {"why": "bytes after the message", "frame": identifier + "92010500"},
@@ -264,7 +346,11 @@ def refused_rows() -> Rows:
         },
         {"why": "an address that is too long", "frame": identifier + "931000c413" + "11" * 19},
         {"why": "a status that is none", "frame": identifier + "93190004"},
-        {"why": "a kind that is none", "frame": identifier + find[:-4] + "1403"},
+        {"why": "a kind that is none", "frame": identifier + find[:-4] + "1405"},
+        {
+            "why": "a get of a member, of which a key alone finds none",
+            "frame": identifier + "95030004c420" + "11" * 32 + "14",
+        },
     ]
 
 
@@ -288,6 +374,7 @@ VECTORS = {
     "keyspace": keyspace_rows,
     "contacts": contact_rows,
     "values": value_rows,
+    "authors": author_rows,
     "records": record_rows,
     "messages": message_rows,
     "spellings": spelling_rows,

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
 from dht.contacts import Address, Contact, contact_at, is_ipv6, is_reachable, pack_address
 from dht.errors import RemoteError
-from dht.keyspace import Key, content_key, key_bytes
-from dht.records import VERSION_MAX, Head, Kind, Record, value_hash
+from dht.keyspace import Key, content_key, key_bytes, signed_key
+from dht.records import VERSION_MAX, Head, Kind, Record, ttl_max_s, value_hash
 from dht.wire import messages as wire
 from dht.wire.codec import (
+    COPY_RESERVE,
+    PROOF_SIZE,
     address_untrusted,
     contact_untrusted,
     copy_of,
@@ -30,6 +32,7 @@ from dht.wire.codec import (
 )
 from dht.wire.messages import WANT_IPV4, WANT_IPV6, Copy, Message
 from tests.strategies import (
+    AUTHORS,
     COUNT_MAX,
     FLAGS_MAX,
     MILLISECONDS_MAX,
@@ -38,6 +41,7 @@ from tests.strategies import (
     addresses,
     contacts,
     copies,
+    heads,
     keys,
     messages,
     records,
@@ -64,11 +68,11 @@ COPY_MAX = Copy(
 # blocks of 1,024 bytes.
 LARGEST: list[Message] = [
     wire.Ping(flags=FLAGS_MAX),
-    wire.Find(flags=FLAGS_MAX, target=KEY32, count=COUNT_MAX, kind=2),
-    wire.Get(flags=FLAGS_MAX, kind=2, key=KEY32, count=COUNT_MAX),
+    wire.Find(flags=FLAGS_MAX, target=KEY32, count=COUNT_MAX, kind=4),
+    wire.Get(flags=FLAGS_MAX, kind=3, key=KEY32, count=COUNT_MAX),
     wire.Store(flags=FLAGS_MAX, copy=COPY_MAX, if_version=VERSION_MAX, count=0),
     wire.Fetch(
-        flags=FLAGS_MAX, kind=2, key=KEY32, value_hash=KEY32, offset=SIZE_MAX, length=SIZE_MAX
+        flags=FLAGS_MAX, kind=3, key=KEY32, value_hash=KEY32, offset=SIZE_MAX, length=SIZE_MAX
     ),
     wire.Pong(time_s=SECONDS_MAX, seen=bytes(18)),
     wire.Nodes(
@@ -78,7 +82,7 @@ LARGEST: list[Message] = [
     wire.Found(time_s=SECONDS_MAX, copy=COPY_MAX, contacts4=b"", contacts6=b""),
     wire.Stored(
         time_s=SECONDS_MAX,
-        status=7,
+        status=8,
         version=VERSION_MAX,
         copy=COPY_MAX,
         contacts4=b"",
@@ -89,6 +93,18 @@ LARGEST: list[Message] = [
     wire.Dial(flags=FLAGS_MAX, nonce=bytes(8), contact=bytes(50)),
     wire.Knock(flags=FLAGS_MAX, nonce=bytes(8)),
     wire.Dialling(time_s=SECONDS_MAX, status=3),
+    wire.Browse(flags=FLAGS_MAX, key=KEY32, start=KEY32, count=COUNT_MAX),
+    wire.Page(
+        time_s=SECONDS_MAX,
+        total=wire.MEMBERS_MAX,
+        whole=True,
+        digest=b"\xff" * wire.DIGEST_SIZE,
+        copies=(
+            msgspec.structs.replace(COPY_MAX, kind=4, payload=bytes(PROOF_SIZE + VALUE_INLINE_MAX)),
+        ),
+        contacts4=b"",
+        contacts6=b"",
+    ),
 ]
 CLASSES = [type(message) for message in LARGEST]
 
@@ -248,24 +264,40 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "contact": (*_NO_BYTES, b"", bytes(37), bytes(51)),
     "tombstone": (0, 1, None, b"", "x", []),
     "copy": (7, b"", True, [], [1], {}),
+    "start": _NO_HASH,
+    "total": (*_NO_NUMBER, None, wire.MEMBERS_MAX + 1),
+    "whole": (0, 1, None, b"", "x", []),
+    "digest": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "copies": (7, b"", None, True, {}, [7], [[]], [None]),
+}
+
+# Where the same name means less than elsewhere.
+_WRONG_OF: dict[tuple[type, str], tuple[Any, ...]] = {
+    (wire.Get, "kind"): (4,),
+    (wire.Fetch, "kind"): (4,),
 }
 
 
-def with_one_wrong_field(names: tuple[str, ...], values: list[Any]) -> Iterator[list[Any]]:
+def with_one_wrong_field(cls: type[Any], values: list[Any]) -> Iterator[list[Any]]:
     """Each list of values in which one is not what its name asks for."""
-    for place, (name, value) in enumerate(zip(names, values, strict=True)):
-        wrong = list(_WRONG[name])
+    for place, (name, value) in enumerate(zip(cls.__struct_fields__, values, strict=True)):
+        wrong = [*_WRONG[name], *_WRONG_OF.get((cls, name), ())]
         if name == "copy":
-            wrong += with_one_wrong_field(Copy.__struct_fields__, value)
-            wrong += [value[:-1], [*value, 0]]
+            wrong += wrong_copies(value)
+        if name == "copies":
+            wrong += [[each] for each in wrong_copies(*value)]
         for each in wrong:
             yield [*values[:place], each, *values[place + 1 :]]
+
+
+def wrong_copies(value: list[Any]) -> list[list[Any]]:
+    return [*with_one_wrong_field(Copy, value), value[:-1], [*value, 0]]
 
 
 @pytest.mark.parametrize("message", LARGEST, ids=by_name)
 def test_a_field_out_of_its_range_is_refused(message: Message) -> None:
     tag, *values = msgspec.msgpack.decode(encode(message))
-    for wrong in with_one_wrong_field(message.__struct_fields__, values):
+    for wrong in with_one_wrong_field(type(message), values):
         with pytest.raises(RemoteError):
             read(msgspec.msgpack.encode([tag, *wrong]))
 
@@ -291,7 +323,7 @@ def test_a_field_too_many_or_too_few_is_refused(message: Message) -> None:
             read(msgspec.msgpack.encode(wrong))
 
 
-@pytest.mark.parametrize("tag", [-1, 0, 6, 15, 21, 2**63, 1.0, "1", b"1", None, True, [1]])
+@pytest.mark.parametrize("tag", [-1, 0, 15, 31, 2**63, 1.0, "1", b"1", None, True, [1]])
 def test_an_unknown_tag_is_refused(tag: object) -> None:
     for width in range(6):
         with pytest.raises(RemoteError):
@@ -358,7 +390,75 @@ def test_the_sizes_by_hand() -> None:
     assert sizes[wire.Store] == 1 + 1 + 2 + copy + 9 + 1
     assert sizes[wire.Found] == 1 + 1 + 9 + copy + 2 + 2
     assert sizes[wire.Stored] == 1 + 1 + 9 + 1 + 9 + copy + 2 + 2
+    assert sizes[wire.Page] == 1 + 1 + 9 + 3 + 1 + 10 + 1 + (copy + PROOF_SIZE) + 2 + 2
+    assert copy - VALUE_INLINE_MAX == COPY_RESERVE
     assert sizes[wire.Block] == 1 + 1 + 9 + 5 + (3 + 1024)
+
+
+#: What the encrypted channel has beside a payload, at most, in each of its packets, by the lengths
+#: of their fields: first messages carry a request, and its answer.
+#: First message: header 12, ephemeral key 32, static key 32 + 16, payload's tag 16, two MACs 32;
+#: in the payload a token of 16 and a length of 2. Its answer: header 20, ephemeral key 32, tag 16,
+#: MAC 16; token 16, address seen 19. Data: header 16, tag 16.
+FIRST_OVERHEAD = 12 + 32 + 48 + 16 + 32 + 16 + 2
+ANSWER_OVERHEAD = 20 + 32 + 16 + 16 + 16 + 19
+DATA_OVERHEAD = 16 + 16
+
+
+def longest_valid(kind: Kind) -> Record:
+    """A record of a kind with 850 bytes of value, and every number as long as it may be."""
+    value = bytes(VALUE_INLINE_MAX)
+    name = bytes(32) if kind is Kind.SIGNED else b""
+    places = {
+        Kind.CONTENT: content_key(value_hash(value)),
+        Kind.SIGNED: signed_key(AUTHORS[0].id.public_key, name),
+    }
+    record = Record(
+        kind=kind,
+        key=places.get(kind, Key(2**256 - 1)),
+        version=VERSION_MAX,
+        written_at_ms=MILLISECONDS_MAX,
+        ttl_ms=int(ttl_max_s(kind) * 1000),
+        value=value,
+    )
+    return record.signed_by(AUTHORS[0], name) if kind > Kind.CONTENT else record
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_850_bytes_of_value_fit_one_datagram_of_any_channel_whatever_the_kind(kind: Kind) -> None:
+    record = longest_valid(kind)
+    copy = copy_of(record, record.ttl_ms)
+    assert record_of_untrusted(copy, value_size_max=MIB) == record
+    flags = 0b111111
+    store = wire.Store(flags=flags, copy=copy, if_version=VERSION_MAX, count=COUNT_MAX)
+    found = wire.Found(time_s=SECONDS_MAX, copy=copy, contacts4=b"", contacts6=b"")
+    refused = wire.Stored(
+        time_s=SECONDS_MAX,
+        status=wire.Status.VERSION,
+        version=VERSION_MAX,
+        copy=copy,
+        contacts4=b"",
+        contacts6=b"",
+    )
+    for overhead in (FIRST_OVERHEAD, DATA_OVERHEAD, PLAIN_OVERHEAD):
+        assert overhead + len(ID + encode(store)) <= DATAGRAM_SIZE_MAX
+    for overhead in (ANSWER_OVERHEAD, DATA_OVERHEAD, PLAIN_OVERHEAD):
+        assert overhead + len(ID + encode(found)) <= DATAGRAM_SIZE_MAX
+        assert overhead + len(ID + encode(refused)) <= DATAGRAM_SIZE_MAX
+    if kind is Kind.MEMBER:
+        page = msgspec.structs.replace(LARGEST[-1], copies=(copy,))
+        assert ANSWER_OVERHEAD + len(ID + encode(page)) <= DATAGRAM_SIZE_MAX
+    if kind is Kind.SIGNED:
+        text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+        assert f"and its request id, has {len(ID + encode(store)):,} bytes" in " ".join(
+            text.split()
+        )
+
+
+def test_an_author_costs_96_bytes_and_other_kinds_nothing() -> None:
+    sizes = {kind: len(encode(copy_of(longest_valid(kind), 1))) for kind in Kind}
+    assert sizes[Kind.SIGNED] == sizes[Kind.MEMBER] == sizes[Kind.CONTENT] + 96
+    assert sizes[Kind.PLAIN] == sizes[Kind.CONTENT]
 
 
 # ---- contact lists ----
@@ -449,8 +549,12 @@ def test_whatever_has_room_the_record_arrives_or_its_head(record: Record, room: 
     """Also for values about as long as a hash, which must never be taken for one."""
     copy = copy_of(record, 1, inline_max=room)
     expected: Record | Head = record if len(record.value) <= max(room, 32) else record.head
+    if record.kind is Kind.MEMBER and expected is not record:
+        with pytest.raises(RemoteError, match="without its value"):
+            record_of_untrusted(copy, value_size_max=MIB)
+        return
     assert record_of_untrusted(copy, value_size_max=MIB) == expected
-    assert len(copy.payload) <= max(room, 32)
+    assert len(copy.payload) <= max(room, 32) + (PROOF_SIZE if record.proof else 0)
 
 
 def test_a_long_value_is_left_behind() -> None:
@@ -478,6 +582,7 @@ def test_any_copy_is_a_record_or_a_remote_error(copy: Copy) -> None:
         record = record_of_untrusted(copy, value_size_max=MIB)
     except RemoteError:
         return
+    assert copy.kind in (Kind.PLAIN, Kind.CONTENT)  # nobody draws a signature
     if isinstance(record, Record):
         assert copy_of(record, copy.remaining_ms, inline_max=len(copy.payload)) == copy
     else:
@@ -502,6 +607,68 @@ def test_a_payload_is_the_value_or_its_hash(key: Key, size: int, payload: int) -
 
 
 PLAIN = Record(kind=Kind.PLAIN, key=Key(7), version=1, written_at_ms=0, ttl_ms=1, value=b"v")
+
+
+# ---- who signed it ----
+
+
+@given(records(kinds=st.sampled_from([Kind.SIGNED, Kind.MEMBER])), st.data())
+def test_a_signed_copy_with_any_bit_changed_is_refused(record: Record, data: st.DataObject) -> None:
+    """All but what is left of its life, which is the holder's to say."""
+    copy = copy_of(record, 1)
+    fields = [name for name in Copy.__struct_fields__ if name != "remaining_ms"]
+    name = data.draw(st.sampled_from(fields))
+    value = getattr(copy, name)
+    if isinstance(value, bool):
+        changed: Any = not value
+    elif isinstance(value, bytes):
+        bit = data.draw(st.integers(0, 8 * len(value) - 1))
+        changed = bytearray(value)
+        changed[bit // 8] ^= 1 << bit % 8
+        changed = bytes(changed)
+    else:
+        changed = value ^ 1 << data.draw(st.integers(0, 62))
+    forged = msgspec.structs.replace(copy, **{name: changed})
+    try:
+        read_copy = decode_untrusted(ID + encode(wire.Store(0, forged, None, 0)))[1]
+        assert isinstance(read_copy, wire.Store)
+        accepted = record_of_untrusted(read_copy.copy, value_size_max=MIB)
+    except RemoteError:
+        return
+    # A changed kind may lead to one that nobody signs: then it is another record, and says so.
+    assert accepted.kind in (Kind.PLAIN, Kind.CONTENT)
+    assert name == "kind"
+
+
+@given(records(kinds=st.sampled_from([Kind.SIGNED, Kind.MEMBER])))
+def test_a_signature_cut_short_is_refused(record: Record) -> None:
+    copy = copy_of(record, 1)
+    for length in (0, 31, 32, 95):
+        cut = msgspec.structs.replace(copy, payload=copy.payload[:length], size=0)
+        with pytest.raises(RemoteError, match="proof"):
+            record_of_untrusted(cut, value_size_max=MIB)
+
+
+@given(heads())
+def test_the_head_of_a_signed_record_travels_with_its_signature(head: Head) -> None:
+    if head.kind is not Kind.SIGNED:
+        return
+    assert head.proof is not None
+    copy = Copy(
+        kind=head.kind,
+        tombstone=False,
+        key=head.proof.name,
+        version=head.version,
+        written_at_ms=head.written_at_ms,
+        ttl_ms=head.ttl_ms,
+        remaining_ms=1,
+        size=head.size,
+        payload=head.proof.author + head.proof.signature + head.value_hash,
+    )
+    assert record_of_untrusted(copy, value_size_max=SIZE_MAX) == head
+    other = msgspec.structs.replace(copy, payload=copy.payload[:-1] + b"!")
+    with pytest.raises(RemoteError):
+        record_of_untrusted(other, value_size_max=SIZE_MAX)
 
 
 def test_a_record_that_breaks_a_rule_is_refused_on_arrival() -> None:

@@ -5,12 +5,14 @@ code is wrong, or the protocol was changed, and then docs/protocol.md and CHANGE
 """
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dht.author import Author, AuthorId
 from dht.contacts import (
     contact_at,
     format_address,
@@ -22,8 +24,25 @@ from dht.contacts import (
 from dht.core.channel.plain import PlainChannel
 from dht.errors import RemoteError
 from dht.identity import Identity
-from dht.keyspace import Key, content_key, node_id, plain_key
-from dht.records import Head, Kind, hash_of_pieces, is_newer, piece_hashes, value_hash
+from dht.keyspace import (
+    Key,
+    content_key,
+    node_id,
+    plain_key,
+    record_name,
+    signed_key,
+    topic_key,
+)
+from dht.records import (
+    Head,
+    Kind,
+    Proof,
+    check_untrusted,
+    hash_of_pieces,
+    is_newer,
+    piece_hashes,
+    value_hash,
+)
 from dht.wire import messages as wire
 from dht.wire.codec import decode_untrusted, encode
 from tests.vectors.make import FOLDER, VECTORS, text_of, value_of_size
@@ -57,7 +76,14 @@ def test_there_is_no_file_that_nobody_makes() -> None:
 
 @rows_of("keyspace")
 def test_keys(row: Row) -> None:
-    make = {"plain": plain_key, "content": content_key, "node": node_id}[row["kind"]]
+    make: Callable[[bytes], Key] = {
+        "plain": plain_key,
+        "content": content_key,
+        "node": node_id,
+        "name": lambda data: Key(int.from_bytes(record_name(data[16:], data[:16]))),
+        "signed": lambda data: signed_key(data[:32], data[32:]),
+        "topic": lambda data: topic_key(data[16:], data[:16]),
+    }[row["kind"]]
     data = bytes.fromhex(row["input"])
     assert make(data) == Key.from_hex(row["key"])
     assert make(data).hex() == row["key"]
@@ -80,6 +106,14 @@ def test_contacts(row: Row) -> None:
         assert format_address(read.address) == row["address"]
 
 
+@rows_of("authors")
+def test_authors(row: Row) -> None:
+    author = Author.from_private_bytes(bytes.fromhex(row["private_key"]))
+    assert author.id.public_key.hex() == row["public_key"]
+    assert str(author.id) == row["text"]
+    assert AuthorId.parse(row["text"]) == author.id
+
+
 @rows_of("values")
 def test_value_hashes(row: Row) -> None:
     value = value_of_size(row["size"])
@@ -99,6 +133,8 @@ def head_of(row: Row) -> Head:
         tombstone=row["tombstone"],
         size=row["size"],
         value_hash=bytes.fromhex(row["value_hash"]),
+        proof=row["author"]
+        and Proof(*(bytes.fromhex(row[name]) for name in ("author", "signature", "name"))),
     )
 
 
@@ -108,7 +144,9 @@ def test_record_bodies(row: Row) -> None:
     assert head.body.hex() == row["body"]
     assert head.order == (row["version"], row["tombstone"], bytes.fromhex(row["body_hash"]))
     value = value_of_size(row["size"]) if row["value"] is None else bytes.fromhex(row["value"])
-    assert head.with_value(value).head == head
+    record = head.with_value(value)
+    assert record.head == head
+    check_untrusted(record, value_size_max=2**20)
 
 
 def test_records_of_a_slot_stand_in_their_order() -> None:
@@ -127,6 +165,8 @@ def struct_of(cls: Any, fields: Row) -> Any:
     for name, value in fields.items():
         if isinstance(value, dict):
             values[name] = struct_of(wire.Copy, value)
+        elif isinstance(value, list):
+            values[name] = tuple(struct_of(wire.Copy, each) for each in value)
         else:
             values[name] = bytes.fromhex(value) if isinstance(value, str) else value
     return cls(**values)
