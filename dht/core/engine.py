@@ -9,14 +9,14 @@ the same bytes out. The engine routes and owns; every decision is a machine's (`
 ``operations``, ``maintenance``, ``routing``, ``storage``, ``admission``, ``responder``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from random import Random
 from typing import Any, cast, final
 
 import attrs
 
 from ..config import Config
-from ..contacts import Address, Contact, contact_at
+from ..contacts import Address, Contact, HostName, Introducer, contact_at
 from ..errors import RemoteError
 from ..identity import Identity
 from ..keyspace import Key, key_bytes
@@ -38,9 +38,11 @@ from ..wire.messages import Get as GetMessage
 from ..wire.messages import Request as RequestMessage
 from .admission import Admission
 from .arguments import check_quorum, check_replicas, check_value, check_version, checked_ttl_ms
+from .bootstrap import Bootstrap
 from .channel.face import Channel, Opened
 from .events import (
     Event,
+    KeyChanged,
     OperationId,
     PeerAdded,
     PeerRemoved,
@@ -77,11 +79,14 @@ class Engine:
     channel: Channel
     random: Random
     config: Config = attrs.field(factory=Config, kw_only=True)
-    bootstrap: Sequence[Contact] = attrs.field(default=(), kw_only=True)
+    bootstrap: Sequence[Introducer] = attrs.field(default=(), kw_only=True)
+    #: Which key answered at which ``host:port`` before, and has to again. None: any may.
+    remembered: MutableMapping[str, bytes] | None = attrs.field(default=None, kw_only=True)
     client: bool = attrs.field(default=False, kw_only=True)
     families: int = attrs.field(default=WANT_IPV4, kw_only=True)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
+    _bootstrap: Bootstrap = attrs.field(init=False)
     _requests: Requests = attrs.field(init=False)
     _tasks: Tasks = attrs.field(init=False)
     _timers: Timers = attrs.field(factory=Timers, init=False)
@@ -95,9 +100,12 @@ class Engine:
     _pulls: Pulls = attrs.field(init=False)
     _running: Running = attrs.field(init=False)
 
+    @_bootstrap.default
+    def _its_introducers(self) -> Bootstrap:
+        return Bootstrap(self.identity.id, self.config, tuple(self.bootstrap), self.remembered)
+
     def __attrs_post_init__(self) -> None:
         config = self.config
-        self.bootstrap = tuple(c for c in self.bootstrap if c.id != self.identity.id)
         self.table = RoutingTable(self.identity.id, config=config)
         self.storage = Storage(config)
         self._requests = Requests(config=config, random=self.random)
@@ -109,6 +117,7 @@ class Engine:
             own_id=self.identity.id,
             on_alive=self._on_alive,
             on_silent=self._on_silent,
+            puzzle_bits=config.id_puzzle_bits,
         )
         self._searches = Searches(config, self.table, self._requests)
         self._home = Home(
@@ -150,7 +159,7 @@ class Engine:
             storage=self.storage,
             local=self._home,
             flags=self._flags,
-            bootstrap=self.bootstrap,
+            bootstrap=self._bootstrap,
             emit=self._events.append,
             searches=self._searches,
         )
@@ -168,7 +177,10 @@ class Engine:
         counters.bytes_received += len(data)
         opened = self.channel.receive(now, data, source)
         if opened is None:
-            counters.datagrams_dropped += 1
+            identified = self.channel.identified()
+            for address, public_key in identified:
+                self._upkeep.on_identified(now, address, public_key)
+            counters.datagrams_dropped += not identified
             return
         try:
             request_id, message = decode_untrusted(opened.payload)
@@ -295,7 +307,7 @@ class Engine:
             reach=self._searches.reach_of_put(key, replicas, serves=self._home.serves),
             search=search,
             local=self._home,
-            alone_ok=not self.bootstrap,
+            alone_ok=self._bootstrap.empty,
             free_after=self._requests.free_after,
             value_size_max=config.value_size_max,
             shared=shared,
@@ -324,6 +336,16 @@ class Engine:
     def restore(self, now: float, record: Record, remaining_ms: int) -> None:
         """A record that this node kept over a restart, with what remains of its life."""
         self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
+
+    def resolved(self, now: float, name: HostName, addresses: Iterable[Address]) -> None:
+        """A host name of ``bootstrap`` has these addresses, or none. Whoever runs the engine looks
+        each of them up when it starts, and those without addresses after each ``JoinFailed``."""
+        self._upkeep.on_resolved(now, name, addresses)
+
+    @property
+    def changed_keys(self) -> tuple[KeyChanged, ...]:
+        """Where another key answers than the one that is remembered."""
+        return tuple(self._bootstrap.changed.values())
 
     def set_contact(self, contact: Contact) -> None:
         """Others reach this node at another address now."""
@@ -396,6 +418,10 @@ class Engine:
     # ---- private: peers ----
 
     def _on_alive(self, now: float, contact: Contact, answer: AnswerMessage) -> None:
+        if self._bootstrap.unproved:
+            identified = self._bootstrap.proved(contact)
+            if identified is not None:
+                self._events.append(identified)
         ahead_s = answer.time_s - self._home.wall_s(now)
         self._home.clocks.add(contact.address, contact.public_key, ahead_s)
         if type(answer) is Block and contact.id not in self.table:
