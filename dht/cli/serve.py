@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import click
 import trio
 
-from ..contacts import Contact
+from ..config import Config
 from ..shell.node import Node, open_node
-from .options import bootstrap_option, json_option
+from .options import Opening, json_option, node_options, puzzle_option
 from .shapes import event_line, event_shape
 from .statuses import Command, ExitStatus, print_json, run_async
 
@@ -19,6 +19,8 @@ from .statuses import Command, ExitStatus, print_json, run_async
     epilog="""
 dht node --listen 127.0.0.1:4000
 dht node --bootstrap dht://...@127.0.0.1:4000
+dht node --data-dir ~/.dht --bootstrap seed.example.org:4000
+dht node --network-key-file network.key   for those who have that file, and nobody else
 dht node --listen 0.0.0.0:4000 --advertise 192.0.2.7:4000 --quiet
 dht node --json
 """,
@@ -39,8 +41,9 @@ dht node --json
 )
 @click.option("--client", is_flag=True, help="Ask, and never serve.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the URI and nothing else.")
+@puzzle_option
 @json_option
-@bootstrap_option(required=False)
+@node_options(bootstrap_required=False)
 def node(
     *,
     listen: tuple[str, ...],
@@ -48,7 +51,8 @@ def node(
     client: bool,
     quiet: bool,
     as_json: bool,
-    bootstrap: tuple[Contact, ...],
+    how: Opening,
+    puzzle_bits: int,
 ) -> int:
     """Run a node until Ctrl-C.
 
@@ -60,9 +64,15 @@ def node(
     async def serve() -> None:
         async with (
             _until_terminated(),
-            open_node(listen, bootstrap=bootstrap, advertise=advertise, client=client) as running,
+            open_node(
+                listen,
+                advertise=advertise,
+                client=client,
+                config=Config(id_puzzle_bits=puzzle_bits),
+                **how.arguments(),
+            ) as running,
         ):
-            await _tell(running, bootstrap, quiet=quiet, as_json=as_json)
+            await _tell(running, joins=bool(how.bootstrap), quiet=quiet, as_json=as_json)
 
     try:
         run_async(serve)
@@ -84,9 +94,7 @@ async def _until_terminated() -> AsyncIterator[None]:
             signal.signal(signal.SIGTERM, previous)
 
 
-async def _tell(
-    running: Node, bootstrap: tuple[Contact, ...], *, quiet: bool, as_json: bool
-) -> None:
+async def _tell(running: Node, *, joins: bool, quiet: bool, as_json: bool) -> None:
     async with running.events() as events:
         stats = running.stats()
         if as_json:
@@ -103,7 +111,7 @@ async def _tell(
             print(running.uri, flush=True)
         if quiet:
             await trio.sleep_forever()
-        if bootstrap and not as_json:
+        if joins and not as_json:
             joined = f"joined: {stats.contacts} contacts"
             print(
                 joined if stats.contacts else "nobody answered yet; it goes on trying", flush=True

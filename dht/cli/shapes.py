@@ -156,7 +156,7 @@ def event_line(event: Event | EventsLost) -> str:
         case Joined(contacts=contacts):
             return f"joined: {contacts} contacts"
         case JoinFailed(tried=tried, retry_in_s=retry_in_s):
-            return f"nobody answers ({_places(tried)}); trying again in {retry_in_s:.1f} s"
+            return f"nobody answers ({places(tried)}); trying again in {retry_in_s:.1f} s"
         case Alone():
             return "alone: nobody answers any more"
         case Identified(where=where, contact=contact):
@@ -179,6 +179,7 @@ def _peer(contact: Contact) -> str:
     return f"{contact.id.hex()[:8]} at {format_address(contact.address)}"
 
 
-def _places(tried: tuple[Introducer, ...]) -> str:
-    places = [format_address(e.address) if isinstance(e, Contact) else str(e) for e in tried]
-    return ", ".join(places) or "nobody to ask"
+def places(tried: tuple[Introducer, ...]) -> str:
+    """Where somebody was tried, without keys."""
+    each_of = (format_address(e.address) if isinstance(e, Contact) else str(e) for e in tried)
+    return ", ".join(each_of) or "nobody to ask"

@@ -98,6 +98,10 @@ class Bootstrap:
         ]
         return (*self._contacts, *bare, *self._names, *names)
 
+    def in_words(self, introducer: Introducer) -> str:
+        """As an error message names it."""
+        return f"{introducer} (no address)" if introducer in self._names else str(introducer)
+
     @property
     def empty(self) -> bool:
         """Is there nobody at all? Then we are a network of our own."""

@@ -129,7 +129,7 @@ class Upkeep:
     def tried(self) -> str:
         """Whom we tried to reach, for error messages."""
         tried = self._whom() or tuple(self.table.contacts()[:3])
-        named = ", ".join(str(each) for each in tried[:NAMED_MAX])
+        named = ", ".join(self.bootstrap.in_words(each) for each in tried[:NAMED_MAX])
         more = f" and {len(tried) - NAMED_MAX} more" if len(tried) > NAMED_MAX else ""
         changed = "".join(f" ({change})" for change in self.bootstrap.changed.values())
         return (named or "nobody: no bootstrap was given") + more + changed

@@ -15,6 +15,7 @@ All of this blocks: call it before the node runs, or in a thread.
 
 import errno
 import os
+import re
 import stat
 from base64 import b32encode
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _MODE = 0o600
 _DIRECTORY_MODE = 0o700
 #: More than a key file ever holds.
 _READ_MAX = 256
+#: What whoever is killed while it writes leaves behind. Nothing reads it.
+LEFT_OVER = re.compile(r"\..+-[0-9a-f]{16}\.new")
 #: Windows has neither modes nor directories that can be opened.
 _SUPPORTED = hasattr(os, "O_NOFOLLOW") and hasattr(os, "fchmod")
 
@@ -77,6 +80,11 @@ def key_line(use: Use, secret: bytes) -> bytes:
     return f"{use._label} {to_base32(secret)} {fingerprint(use, secret)}\n".encode()  # noqa: SLF001
 
 
+def parse_key_line(where: str, use: Use, text: str) -> bytes:
+    """The secret in what a key file holds; ``where`` is for messages. Raises ``LocalError``."""
+    return _parse(Path(where), use, text.encode())
+
+
 def fingerprint(use: Use, secret: bytes) -> str:
     """Eight letters that tell two secrets apart and give neither away."""
     data = use._label.encode() + secret  # noqa: SLF001
@@ -91,15 +99,14 @@ def load_identity(path: str | os.PathLike[str]) -> Identity:
     return Identity.from_private_bytes(load_secret(path, Use.IDENTITY))
 
 
-def load_or_create_identity(
-    path: str | os.PathLike[str], random: Random, *, puzzle_bits: int = 0
-) -> Identity:
-    """The node identity in a key file, which is made if nothing is there. Raises ``LocalError``."""
+def load_or_create_identity(path: str | os.PathLike[str], make: Callable[[], Identity]) -> Identity:
+    """The node identity in a key file; the one that ``make`` gives if nothing is there. Raises
+    ``LocalError``."""
 
-    def make() -> bytes:
-        return Identity.generate(random, puzzle_bits=puzzle_bits).private_key.private_bytes_raw()
+    def make_bytes() -> bytes:
+        return make().private_key.private_bytes_raw()
 
-    return Identity.from_private_bytes(load_or_create_secret(path, Use.IDENTITY, make))
+    return Identity.from_private_bytes(load_or_create_secret(path, Use.IDENTITY, make_bytes))
 
 
 def load_or_create_author_bytes(path: str | os.PathLike[str], random: Random) -> bytes:
@@ -156,6 +163,8 @@ def make_directory(path: Path) -> None:
     """A directory that nobody else can look into, unless there is one. Raises ``LocalError``."""
     try:
         os.mkdir(path, _DIRECTORY_MODE)
+        os.chmod(path, _DIRECTORY_MODE)  # whatever the umask was
+        _sync_directory(path.parent)
     except FileNotFoundError:
         make_directory(path.parent)
         make_directory(path)
@@ -166,9 +175,6 @@ def make_directory(path: Path) -> None:
             ) from None
     except OSError as error:
         raise _failed(path, "make this directory", error) from error
-    else:
-        os.chmod(path, _DIRECTORY_MODE)  # whatever the umask was
-        _sync_directory(path.parent)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -252,7 +258,7 @@ def _parse(path: Path, use: Use, data: bytes) -> bytes:
 def _publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     """Puts a file with this content at ``path``, whole. False: something is there already, and not
     to be replaced."""
-    temporary = temporary_name(path.name)
+    temporary = f".{path.name}-{token_hex(8)}.new"
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -294,20 +300,12 @@ def _fill(fd: int, data: bytes) -> None:
         os.close(fd)
 
 
-def temporary_name(name: str) -> str:
-    """Under what name a file is written before it gets its own."""
-    return f".{name}-{token_hex(8)}.new"
-
-
 def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise _failed(path, "write this directory", error) from error
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _path_of(path: str | os.PathLike[str]) -> Path:

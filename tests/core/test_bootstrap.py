@@ -179,7 +179,7 @@ def test_a_name_without_addresses_ends_the_attempt_and_is_named() -> None:
     alice.engine.resolved(net.now, NAME, [])
     net.poll(alice)
     assert [failed.tried for failed in alice.of_type(JoinFailed)] == [(NAME,)]
-    assert "seed.example:4000" in what_a_get_says(net, alice)
+    assert "seed.example:4000 (no address)" in what_a_get_says(net, alice)
 
 
 def test_a_name_that_is_resolved_between_two_attempts_begins_one() -> None:
