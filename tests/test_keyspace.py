@@ -24,6 +24,7 @@ from dht.keyspace import (
     node_id,
     owners,
     plain_key,
+    solves_puzzle,
 )
 from tests.strategies import application_keys, keys, small_keys
 
@@ -257,3 +258,16 @@ def test_when_one_of_n_nodes_leaves_one_nth_of_the_copies_move(replicas: int) ->
             moved += leaver in ranked[:replicas]
     copies = NETWORKS * 32 * replicas
     assert moved / copies == pytest.approx(1 / NODES, rel=0.15)
+
+
+@given(keys(), st.integers(0, 24))
+def test_a_puzzle_asks_for_so_many_zero_bits(node: Key, bits: int) -> None:
+    digest = blake2s(int(node).to_bytes(32), person=b"dht puzz").digest()
+    assert solves_puzzle(node, bits) is f"{int.from_bytes(digest):0256b}".startswith("0" * bits)
+
+
+def test_each_bit_of_a_puzzle_is_solved_by_half() -> None:
+    nodes = range(4096)
+    for bits in range(6):
+        solved = sum(solves_puzzle(node, bits) for node in nodes)
+        assert solved == pytest.approx(4096 / 2**bits, rel=0.2)

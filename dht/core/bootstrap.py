@@ -123,12 +123,12 @@ class Bootstrap:
             bare.unsure = True
         self._names = dict.fromkeys(self._names)
 
-    def to_ask(self, now: float) -> Address | None:
-        """The next address to be asked WHO, if any is due."""
+    def to_ask(self, now: float, timeout_s: float) -> Address | None:
+        """The next address to be asked WHO, if any is due; it has so long to answer."""
         for address, bare in self._bare.items():
             if bare.tries_left and now >= bare.due:
                 bare.tries_left -= 1
-                bare.due = now + self.config.request_timeout_first_s
+                bare.due = now + timeout_s
                 return address
         return None
 
@@ -218,6 +218,8 @@ class Attempt:
     join: Join
     lookup: Lookup
     bootstrap: Bootstrap
+    #: How long whoever is asked WHO has to answer: as somebody whom we never met.
+    timeout_s: float
 
     @property
     def answered(self) -> int:
@@ -229,7 +231,7 @@ class Attempt:
         self.lookup.add_seed(contact)
 
     def next(self, now: float) -> Ask | AskWho | Wait | Finished:
-        address = self.bootstrap.to_ask(now)
+        address = self.bootstrap.to_ask(now, self.timeout_s)
         if address is not None:
             return AskWho(address)
         step = self.join.next(now)

@@ -222,7 +222,8 @@ class Upkeep:
         seeds = list({c.id: c for c in (*self.bootstrap.contacts(), *sample)}.values())
         lookup = self._own_lookup(now, self.table.own_id, seeds, self.config.k)
         assert isinstance(lookup, Lookup)
-        attempt = Attempt(Join(lookup), lookup, self.bootstrap)
+        timeout_s = self.searches.requests.first_timeout_s
+        attempt = Attempt(Join(lookup), lookup, self.bootstrap, timeout_s)
         self._joining = Task(attempt, self._join_stepped)
         self.tasks.drive(now, self._joining)
 

@@ -21,7 +21,7 @@ from dht.errors import NoPeers
 from dht.identity import Identity
 from dht.keyspace import solves_puzzle
 from dht.network import Network
-from tests.core.pair import DELAY_S, Net, Peer
+from tests.core.pair import DELAY_S, Manners, Net, Peer
 
 NOWHERE = pack_address("9.9.9.9", 4000)
 ELSEWHERE = pack_address("9.9.9.8", 4000)
@@ -105,14 +105,14 @@ def test_one_that_comes_late_is_found_by_a_later_attempt() -> None:
 def test_who_is_there_is_asked_again_only_after_an_attempt_that_nobody_answered() -> None:
     bootstrap = Bootstrap(0, Config(), [BareAddress(NOWHERE)])
     bootstrap.begin(0.0)
-    assert (bootstrap.to_ask(0.0), bootstrap.to_ask(0.0)) == (NOWHERE, None)
+    assert (bootstrap.to_ask(0.0, 1.0), bootstrap.to_ask(0.0, 1.0)) == (NOWHERE, None)
     first = bootstrap.identified(NOWHERE, OTHER_KEY)
     bootstrap.begin(100.0)
-    assert bootstrap.to_ask(100.0) is None
+    assert bootstrap.to_ask(100.0, 1.0) is None
     assert bootstrap.wait_until(100.0) is None
     bootstrap.failed()
     bootstrap.begin(200.0)
-    assert bootstrap.to_ask(200.0) == NOWHERE
+    assert bootstrap.to_ask(200.0, 1.0) == NOWHERE
     assert bootstrap.contacts() == [first]  # perhaps it is there all the same
     second = bootstrap.identified(NOWHERE, b"x" * 32)
     assert bootstrap.contacts() == [second] != [first]
@@ -319,6 +319,16 @@ def test_without_a_memory_another_key_is_taken() -> None:
 # ---- the id puzzle ----
 
 DEAR = Config(id_puzzle_bits=4)
+
+
+def test_who_has_not_paid_for_its_id_is_not_asked_wherever_it_is_named() -> None:
+    net = Net(config=DEAR)
+    dear = contact_at(puzzled(solved=True).public_key, NOWHERE)
+    cheap = contact_at(puzzled(solved=False).public_key, ELSEWHERE)
+    net.add(net.stranger(reply=Manners(net, contacts=[dear, cheap])))
+    targets = [to for _, _, to, _ in net.log]
+    assert NOWHERE in targets
+    assert ELSEWHERE not in targets
 
 
 def puzzled(*, solved: bool) -> Contact:
