@@ -92,6 +92,10 @@ class Config:
     ip_per_table_max: int = _knob(3, 1, 4096)
     #: Eclipse: contacts of one IPv6 /32 (one provider's allotment) a table; guess.
     wide_subnet_per_table_max: int = _knob(20, 1, 4096)
+    #: Sybil: a peer is taken as a contact only if the BLAKE2s of its id begins with so many zero
+    #: bits, which makes an id ``2 ** bits`` times as dear. All nodes of a network agree on it; 0 is
+    #: none. S/Kademlia's crypto puzzle; the highest that ends in a quarter of an hour.
+    id_puzzle_bits: int = _knob(0, 0, 24)
     #: Values longer than this are refused: memory, and the time one transfer takes.
     value_size_max: int = _knob(2**20, 1, 2**26)
     #: The store: bytes and records. OpenDHT's 64 MiB.

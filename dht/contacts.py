@@ -25,6 +25,10 @@ CONTACT6_SIZE = PUBLIC_KEY_SIZE + ADDRESS6_SIZE
 PORT_MAX = 0xFFFF
 _PORT = re.compile("[0-9]{1,5}")
 
+# RFC 1035 section 2.3.4.
+_NAME_SIZE_MAX = 253
+_LABEL = re.compile("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
 _BASE32_PADDING = "===="  # RFC 4648: 32 bytes are 52 letters and four of these
 
 # Memos of pure functions. The caps bound what a flood of invented contacts can pin in memory:
@@ -152,7 +156,7 @@ class Contact:
     @property
     def uri(self) -> str:
         """``dht://<public key in base32>@host:port``: what ``bootstrap`` and people are given."""
-        return f"dht://{_to_base32(self.public_key)}@{format_address(self.address)}"
+        return f"dht://{to_base32(self.public_key)}@{format_address(self.address)}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Contact) and self.packed == other.packed
@@ -195,7 +199,7 @@ def parse_uri(text: str) -> Contact:
     key_text, at, address_text = rest.partition("@")
     if not separator or scheme != "dht" or not at:
         raise LocalError(f"{expected}, got {text!r}")
-    public_key = _from_base32(key_text)
+    public_key = from_base32(key_text)
     if public_key is None:
         raise LocalError(f"{expected}: the key must be 52 base32 characters, got {text!r}")
     address = parse_address(address_text)
@@ -204,14 +208,77 @@ def parse_uri(text: str) -> Contact:
     return contact_at(public_key, address)
 
 
-def _to_base32(data: bytes) -> str:
+@final
+@attrs.frozen
+class BareAddress:
+    """An address of somebody whose public key is still to be asked for."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return format_address(self.address)
+
+
+@final
+@attrs.frozen
+class HostName:
+    """A name that is still to be resolved, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+#: Whom a node may be told to ask first.
+Introducer = Contact | BareAddress | HostName
+
+
+def parse_introducer(text: str) -> Introducer:
+    """A ``dht://`` URI, an ``IP:port`` or a ``name:port``. Raises ``LocalError``."""
+    if not isinstance(text, str):
+        raise LocalError(f"expected a dht:// URI or 'host:port', got {text!r}")
+    if "://" in text or "@" in text:
+        return parse_uri(text)
+    host, _, port_text = text.rpartition(":")
+    if _looks_like_a_name(host) and _PORT.fullmatch(port_text):
+        port = int(port_text)
+        if 0 < port <= PORT_MAX:
+            return HostName(host.lower(), port)
+    try:
+        address = parse_address(text)
+    except LocalError:
+        raise LocalError(
+            "expected 'dht://<public key in base32>@host:port', or 'host:port' with an IP address "
+            f"or a host name and a port from 1 to {PORT_MAX}, got {text!r}"
+        ) from None
+    if not is_reachable(address):
+        raise LocalError(f"nobody can be reached at {text!r}")
+    return BareAddress(address)
+
+
+def _looks_like_a_name(host: str) -> bool:
+    """Could a resolver know it? With underscores, which container networks have in names; and not
+    ending in a number, which is a mistyped address (the rule of the WHATWG's URL standard)."""
+    labels = host.removesuffix(".").split(".")
+    return (
+        len(host) <= _NAME_SIZE_MAX
+        and all(map(_LABEL.fullmatch, labels))
+        and not labels[-1].isdecimal()
+    )
+
+
+def to_base32(data: bytes) -> str:
+    """How people are shown keys: RFC 4648 in lower case, without padding."""
     return b32encode(data).decode().rstrip("=").lower()
 
 
-def _from_base32(text: str) -> bytes | None:
+def from_base32(text: str) -> bytes | None:
+    """The 32 bytes that ``to_base32`` wrote as 52 letters; None for anything else."""
     try:
         data = b32decode(text.upper() + _BASE32_PADDING)
     except ValueError:
         return None
     # One key has one spelling: the 4 bits that 52 letters have to spare are zero.
-    return data if len(data) == PUBLIC_KEY_SIZE and _to_base32(data) == text.lower() else None
+    return data if len(data) == PUBLIC_KEY_SIZE and to_base32(data) == text.lower() else None

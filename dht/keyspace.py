@@ -22,6 +22,7 @@ _NODE_TAG = b"dht node"
 _NAME_TAG = b"dht name"
 _SIGNED_TAG = b"dht sign"
 _TOPIC_TAG = b"dht memb"
+_PUZZLE_TAG = b"dht puzz"
 
 _HEX = re.compile(f"[0-9a-fA-F]{{{KEY_SIZE * 2}}}")
 
@@ -127,6 +128,15 @@ def content_key(value_hash: bytes) -> Key:
 def node_id(public_key: bytes) -> Key:
     """The id of the node that owns this X25519 public key: nobody chooses an id."""
     return _hash(_NODE_TAG, public_key)
+
+
+def solves_puzzle(node_id: int, bits: int) -> bool:
+    """Does the BLAKE2s of a node id begin with so many zero bits? The dearer an id, the dearer a
+    thousand of them: S/Kademlia's crypto puzzle (Baumgart & Mies 2007, section 4.1)."""
+    if not bits:
+        return True
+    digest = blake2s(key_bytes(node_id), person=_PUZZLE_TAG).digest()
+    return int.from_bytes(digest) >> (KEY_BITS - bits) == 0
 
 
 def distance(a: int, b: int) -> int:

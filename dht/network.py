@@ -28,6 +28,7 @@ _PSK_TAG = b"dht psk "
 _MAC_TAG = b"dht mac1"
 _COOKIE_TAG = b"dht cook"
 _WHO_TAG = b"dht who "
+_CHECKSUM_TAG = b"dht chks"
 
 
 @final
@@ -51,6 +52,10 @@ class Secrets:
             network_key,
             network_id,
         )
+
+    def checksum_key(self) -> bytes:
+        """Keys the checksum of the plain channel, so that networks do not mix there either."""
+        return _derive(_CHECKSUM_TAG, self._network_key, self._network_id)
 
     def mac_key(self, public_key: bytes) -> bytes:
         """Keys the check that a packet for the owner of ``public_key`` has to pass first."""

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from dht.contacts import (
     Address,
+    BareAddress,
     Contact,
+    HostName,
     contact_at,
     format_address,
     ip_of,
@@ -17,6 +19,7 @@ from dht.contacts import (
     is_reachable,
     pack_address,
     parse_address,
+    parse_introducer,
     parse_uri,
     port_of,
     split_address,
@@ -237,3 +240,59 @@ def test_any_text_is_a_uri_or_a_local_error(text: str) -> None:
         except LocalError:
             continue
         assert parse_uri(contact.uri) == contact
+
+
+# ---- introducers ----
+
+
+@given(contacts())
+def test_an_introducer_may_be_a_contact_or_only_its_address(contact: Contact) -> None:
+    where = format_address(contact.address)
+    if contact.reachable:
+        assert parse_introducer(contact.uri) == contact
+        assert parse_introducer(where) == BareAddress(contact.address)
+        assert str(BareAddress(contact.address)) == where
+    else:
+        with pytest.raises(LocalError):
+            parse_introducer(where)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("localhost:4000", "localhost"),
+        ("seed.Example.ORG:4000", "seed.example.org"),
+        ("seed.example.org.:4000", "seed.example.org."),
+        ("my_service-1:4000", "my_service-1"),
+        ("xn--nxasmq6b:4000", "xn--nxasmq6b"),
+        ("1st.example:4000", "1st.example"),
+    ],
+)
+def test_an_introducer_may_be_a_name(text: str, host: str) -> None:
+    assert parse_introducer(text) == HostName(host, 4000)
+    assert str(parse_introducer(text)) == text.lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("localhost", "localhost:", "localhost:0", "localhost:65536", "localhost:x", ":4000", ""),
+        *("a b:4000", "-a:4000", "a-:4000", "a..b:4000", ".:4000", "a/b:4000", "grüße:4000"),
+        *("a" * 64 + ":4000", "a." * 127 + "a:4000", "1.2.3:4000", "1.2.3.4.5:4000", "300.1.1.1:1"),
+        *("0.0.0.0:4000", "1.2.3.4:0", "224.0.0.1:4000", "::1:4000", "[::1]", "[localhost]:4000"),
+        *("http://localhost:4000", "user@localhost:4000", "dht://localhost:4000", None, 7, b"a:1"),
+    ],
+)
+def test_what_is_no_introducer_is_shown(text: object) -> None:
+    with pytest.raises(LocalError) as caught:
+        parse_introducer(text)  # type: ignore[arg-type]
+    assert repr(text) in str(caught.value)
+
+
+@given(st.text() | st.text("abc.:-_0123456789[]"))
+def test_any_text_is_an_introducer_or_a_local_error(text: str) -> None:
+    try:
+        introducer = parse_introducer(text)
+    except LocalError:
+        return
+    assert str(introducer)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dht.errors import LocalError
 from dht.identity import Identity
-from dht.keyspace import node_id
+from dht.keyspace import node_id, solves_puzzle
 from tests.strategies import identities
 
 # RFC 7748 section 6.1: Alice's pair.
@@ -50,6 +50,14 @@ def test_an_identity_does_not_change() -> None:
     identity = Identity.generate(Random(1))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         identity.public_key = bytes(32)  # type: ignore[misc]
+
+
+def test_an_id_is_searched_for_until_it_has_cost_enough() -> None:
+    assert Identity.generate(Random(1), puzzle_bits=0) == Identity.generate(Random(1))
+    random = Random(1)
+    cheap = [Identity.generate(random) for _ in range(1000)]
+    dear = Identity.generate(Random(1), puzzle_bits=6)
+    assert dear == next(each for each in cheap if solves_puzzle(each.id, 6))
 
 
 @pytest.mark.parametrize(

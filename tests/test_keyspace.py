@@ -26,6 +26,7 @@ from dht.keyspace import (
     plain_key,
     record_name,
     signed_key,
+    solves_puzzle,
     topic_key,
 )
 from tests.strategies import application_keys, keys, small_keys
@@ -299,3 +300,16 @@ def test_another_type_is_no_name_and_no_topic(key: object) -> None:
     for make in (record_name, topic_key):
         with pytest.raises(LocalError, match="encode it first"):
             make(key, NETWORK)  # type: ignore[arg-type]
+
+
+@given(keys(), st.integers(0, 24))
+def test_a_puzzle_asks_for_so_many_zero_bits(node: Key, bits: int) -> None:
+    digest = blake2s(int(node).to_bytes(32), person=b"dht puzz").digest()
+    assert solves_puzzle(node, bits) is f"{int.from_bytes(digest):0256b}".startswith("0" * bits)
+
+
+def test_each_bit_of_a_puzzle_is_solved_by_half() -> None:
+    nodes = range(4096)
+    for bits in range(6):
+        solved = sum(solves_puzzle(node, bits) for node in nodes)
+        assert solved == pytest.approx(4096 / 2**bits, rel=0.2)

@@ -13,6 +13,7 @@ def derived(secrets: Secrets, public_key: bytes) -> tuple[bytes, ...]:
     return (
         secrets.psk,
         secrets.who_key,
+        secrets.checksum_key(),
         secrets.mac_key(public_key),
         secrets.cookie_key(public_key),
     )
@@ -26,7 +27,7 @@ def test_everything_derived_is_different_for_each_use_each_name_and_each_key(
     if other != key:
         networks.add(Network.named(name, other))
     everything = [each for one in networks for each in derived(one.secrets()[0], public_key)]
-    assert len(set(everything)) == len(everything) == 4 * len(networks)
+    assert len(set(everything)) == len(everything) == 5 * len(networks)
     assert all(len(each) == 32 for each in everything)
 
 

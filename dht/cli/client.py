@@ -14,14 +14,16 @@ import trio
 
 from ..author import AuthorId
 from ..config import Config
-from ..contacts import Contact, format_address, is_ipv6
+from ..contacts import HostName, Introducer, is_ipv6, parse_address
 from ..core.outcomes import GetOutcome, PutOutcome
+from ..core.running import NOBODY_ANSWERED
 from ..errors import LocalError, NoPeers, ValueTooLarge
 from ..keyspace import Key
 from ..shell.author import Author
 from ..shell.node import Node, open_node
-from .options import author_option, bootstrap_option, duration, json_option, reader
-from .shapes import get_shape, lookup_shape, put_shape, value_shape
+from ..shell.udp import UdpPort
+from .options import Opening, author_option, duration, json_option, node_options, reader
+from .shapes import get_shape, lookup_shape, places, put_shape, value_shape
 from .statuses import Command, ExitStatus, complain, print_json, run_async, shown_if_slow
 
 _T = TypeVar("_T")
@@ -32,25 +34,40 @@ JOIN_MAX_S = 8.0
 VALUE_SIZE_MAX = Config().value_size_max
 
 
-def ask(bootstrap: tuple[Contact, ...], what: str, question: Callable[[Node], Awaitable[_T]]) -> _T:
+def ask(how: Opening, what: str, question: Callable[[Node], Awaitable[_T]]) -> _T:
     """The answer of a client node, opened for this one question. Raises what the package does."""
 
     async def open_and_ask() -> _T:
         with trio.move_on_after(JOIN_MAX_S) as patience:
-            async with open_node(_listen_for(bootstrap), bootstrap=bootstrap, client=True) as node:
+            listen = _listen_for(how.bootstrap)
+            async with open_node(listen, client=True, **how.arguments()) as node:
                 patience.deadline = inf  # from here on each request has a limit of its own
                 return await question(node)
-        tried = ", ".join(format_address(contact.address) for contact in bootstrap)
-        raise NoPeers(f"nobody answered within {JOIN_MAX_S:.0f} s; tried {tried}")
+        raise NoPeers(
+            f"no answer within {JOIN_MAX_S:.0f} s; tried {places(how.bootstrap)}: {NOBODY_ANSWERED}"
+        )
 
     with shown_if_slow(what):
         return run_async(open_and_ask)
 
 
-def _listen_for(bootstrap: tuple[Contact, ...]) -> list[str]:
+def _listen_for(bootstrap: tuple[Introducer, ...]) -> list[str]:
     """A free port for each family of addresses that there is somebody to speak to in."""
-    families = {is_ipv6(contact.address) for contact in bootstrap}
-    return [place for six, place in ((False, "0.0.0.0:0"), (True, "[::]:0")) if six in families]
+    families = {is_ipv6(each.address) for each in bootstrap if not isinstance(each, HostName)}
+    if any(isinstance(each, HostName) for each in bootstrap):  # it may have addresses of both
+        families.update({False, True} if _speaks_ipv6() else {False})
+    return [_ANY[six] for six in sorted(families)]
+
+
+_ANY = {False: "0.0.0.0:0", True: "[::]:0"}
+
+
+def _speaks_ipv6() -> bool:
+    try:
+        UdpPort.bind([parse_address(_ANY[True])]).close()
+    except LocalError:
+        return False
+    return True
 
 
 # ------------------------------------------------------------------------------------------- put
@@ -88,7 +105,7 @@ dht put --content --file book.txt         prints the key that gets it back
 @click.option("--content", is_flag=True, help="No KEY: it is derived from the value, and printed.")
 @author_option
 @json_option
-@bootstrap_option(required=True)
+@node_options(bootstrap_required=True)
 def put(
     *,
     words: tuple[str, ...],
@@ -100,7 +117,7 @@ def put(
     content: bool,
     author: Author | None,
     as_json: bool,
-    bootstrap: tuple[Contact, ...],
+    how: Opening,
 ) -> int:
     """Store a value under a key.
 
@@ -125,7 +142,7 @@ def put(
             quorum=quorum,
         )
 
-    outcome = ask(bootstrap, "storing", question)
+    outcome = ask(how, "storing", question)
     if as_json:
         print_json(put_shape(outcome))
     elif content:
@@ -230,7 +247,7 @@ dht get --content 5b2c...                 what `dht put --content` stored
 )
 @click.option("--explain", is_flag=True, help="Show the lookup as a tree, on stderr.")
 @json_option
-@bootstrap_option(required=True)
+@node_options(bootstrap_required=True)
 def get(
     *,
     key: str,
@@ -240,7 +257,7 @@ def get(
     author: AuthorId | None,
     explain: bool,
     as_json: bool,
-    bootstrap: tuple[Contact, ...],
+    how: Opening,
 ) -> int:
     """Write the value of a key to standard output, as it is.
 
@@ -253,14 +270,14 @@ def get(
                 "checks itself"
             )
         place = Key.from_hex(key)
-        value = ask(bootstrap, "looking", lambda node: node.get_content(place))
+        value = ask(how, "looking", lambda node: node.get_content(place))
         return _deliver(
             value,
             output=output,
             shape={"key": place.hex(), **value_shape(value)} if as_json else None,
             missing=f"{key}: not found",
         )
-    outcome = ask(bootstrap, "looking", lambda node: node.fetch(key, author=author, quorum=quorum))
+    outcome = ask(how, "looking", lambda node: node.fetch(key, author=author, quorum=quorum))
     if explain:
         click.echo(outcome.trace.tree(), err=True)
     return _deliver(
@@ -316,7 +333,7 @@ dht delete greeting --author me.key
 @click.option("--quorum", type=int, help="How many must. [default: a majority of those found]")
 @author_option
 @json_option
-@bootstrap_option(required=True)
+@node_options(bootstrap_required=True)
 def delete(
     *,
     key: str,
@@ -324,11 +341,11 @@ def delete(
     quorum: int | None,
     author: Author | None,
     as_json: bool,
-    bootstrap: tuple[Contact, ...],
+    how: Opening,
 ) -> int:
     """Delete a key: its owners keep a mark that wins over every older version."""
     outcome = ask(
-        bootstrap,
+        how,
         "deleting",
         lambda node: node.delete(key, author=author, replicas=replicas, quorum=quorum),
     )
@@ -355,11 +372,11 @@ dht lookup greeting --json
     help="TARGET is a place, as 64 hexadecimal digits: a node id, or a record's key.",
 )
 @json_option
-@bootstrap_option(required=True)
-def lookup(*, target: str, as_hex: bool, as_json: bool, bootstrap: tuple[Contact, ...]) -> int:
+@node_options(bootstrap_required=True)
+def lookup(*, target: str, as_hex: bool, as_json: bool, how: Opening) -> int:
     """Find the nodes nearest to a key, and show the way as a tree."""
     place = Key.from_hex(target) if as_hex else target
-    outcome = ask(bootstrap, "looking", lambda node: node.lookup(place))
+    outcome = ask(how, "looking", lambda node: node.lookup(place))
     if as_json:
         print_json(lookup_shape(outcome))
         return ExitStatus.DONE

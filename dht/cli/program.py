@@ -7,6 +7,7 @@ import click
 
 from .client import delete, get, lookup, put
 from .demo import demo
+from .keygen import keygen
 from .serve import node
 from .statuses import ExitStatus, Group
 from .topics import add, members, remove
@@ -29,6 +30,7 @@ export DHT_BOOTSTRAP=dht://...            whom the commands below ask
 dht put greeting hello
 dht get greeting
 dht get greeting --explain                and show the way to it
+dht keygen --network network.key          a network for those who have that file
 """,
 )
 @click.version_option(_version(), message="dht %(version)s")
@@ -39,7 +41,7 @@ def program() -> None:
     """
 
 
-for _command in (node, put, get, delete, add, remove, members, lookup, demo):
+for _command in (node, put, get, delete, add, remove, members, lookup, keygen, demo):
     program.add_command(_command)
 
 

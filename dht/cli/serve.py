@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import click
 import trio
 
-from ..contacts import Contact
+from ..config import Config
 from ..shell.node import Node, open_node
-from .options import bootstrap_option, json_option
+from .options import Opening, json_option, node_options, puzzle_option
 from .shapes import event_line, event_shape
 from .statuses import Command, ExitStatus, print_json, run_async
 
@@ -19,6 +19,8 @@ from .statuses import Command, ExitStatus, print_json, run_async
     epilog="""
 dht node --listen 127.0.0.1:4000
 dht node --bootstrap dht://...@127.0.0.1:4000
+dht node --data-dir ~/.dht --bootstrap seed.example.org:4000
+dht node --network-key-file network.key   for those who have that file, and nobody else
 dht node --listen 0.0.0.0:4000 --advertise 192.0.2.7:4000 --quiet
 dht node --json
 """,
@@ -41,8 +43,9 @@ dht node --json
     "--client", is_flag=True, help="Ask, and never serve; else it serves if others reach it."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print the URI and nothing else.")
+@puzzle_option
 @json_option
-@bootstrap_option(required=False)
+@node_options(bootstrap_required=False)
 def node(
     *,
     listen: tuple[str, ...],
@@ -50,7 +53,8 @@ def node(
     client: bool,
     quiet: bool,
     as_json: bool,
-    bootstrap: tuple[Contact, ...],
+    how: Opening,
+    puzzle_bits: int,
 ) -> int:
     """Run a node until Ctrl-C.
 
@@ -63,10 +67,14 @@ def node(
         async with (
             _until_terminated(),
             open_node(
-                listen, bootstrap=bootstrap, advertise=advertise, client=client or None
+                listen,
+                advertise=advertise,
+                client=client or None,
+                config=Config(id_puzzle_bits=puzzle_bits),
+                **how.arguments(),
             ) as running,
         ):
-            await _tell(running, bootstrap, quiet=quiet, as_json=as_json)
+            await _tell(running, joins=bool(how.bootstrap), quiet=quiet, as_json=as_json)
 
     try:
         run_async(serve)
@@ -88,9 +96,7 @@ async def _until_terminated() -> AsyncIterator[None]:
             signal.signal(signal.SIGTERM, previous)
 
 
-async def _tell(
-    running: Node, bootstrap: tuple[Contact, ...], *, quiet: bool, as_json: bool
-) -> None:
+async def _tell(running: Node, *, joins: bool, quiet: bool, as_json: bool) -> None:
     async with running.events() as events:
         stats = running.stats()
         if as_json:
@@ -107,7 +113,7 @@ async def _tell(
             print(running.uri, flush=True)
         if quiet:
             await trio.sleep_forever()
-        if bootstrap and not as_json:
+        if joins and not as_json:
             joined = f"joined: {stats.contacts} contacts"
             print(
                 joined if stats.contacts else "nobody answered yet; it goes on trying", flush=True

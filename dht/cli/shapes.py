@@ -7,13 +7,15 @@ the same value where it is UTF-8.
 from base64 import b64encode
 from typing import Any
 
-from ..contacts import Contact, format_address
+from ..contacts import Contact, Introducer, format_address, to_base32
 from ..core.events import (
     AddressChanged,
     Alone,
     Event,
+    Identified,
     Joined,
     JoinFailed,
+    KeyChanged,
     OperationFinished,
     PeerAdded,
     PeerRemoved,
@@ -139,10 +141,15 @@ def event_shape(event: Event | EventsLost) -> Shape:
         case Joined(contacts=contacts):
             return {"event": "joined", "contacts": contacts}
         case JoinFailed(tried=tried, retry_in_s=retry_in_s):
-            uris = [contact.uri for contact in tried]
+            uris = [each.uri if isinstance(each, Contact) else str(each) for each in tried]
             return {"event": "join_failed", "tried": uris, "retry_in": retry_in_s}
         case Alone():
             return {"event": "alone"}
+        case Identified(where=where, contact=contact):
+            return {"event": "identified", "where": where, **contact_shape(contact)}
+        case KeyChanged(where=where, remembered=remembered, found=found):
+            keys = {"remembered": to_base32(remembered), "found": to_base32(found)}
+            return {"event": "key_changed", "where": where, **keys}
         case PeerAdded(contact=contact):
             return {"event": "peer_added", **contact_shape(contact)}
         case PeerRemoved(contact=contact):
@@ -170,9 +177,13 @@ def event_line(event: Event | EventsLost) -> str:
         case Joined(contacts=contacts):
             return f"joined: {contacts} contacts"
         case JoinFailed(tried=tried, retry_in_s=retry_in_s):
-            return f"nobody answers ({_places(tried)}); trying again in {retry_in_s:.1f} s"
+            return f"nobody answers ({places(tried)}); trying again in {retry_in_s:.1f} s"
         case Alone():
             return "alone: nobody answers any more"
+        case Identified(where=where, contact=contact):
+            return f"{where} is {_peer(contact)}"
+        case KeyChanged():
+            return f"not taken: {event}"
         case PeerAdded(contact=contact):
             return f"+ {_peer(contact)}"
         case PeerRemoved(contact=contact):
@@ -200,5 +211,7 @@ def _peer(contact: Contact) -> str:
     return f"{contact.id.hex()[:8]} at {format_address(contact.address)}"
 
 
-def _places(contacts: tuple[Contact, ...]) -> str:
-    return ", ".join(format_address(contact.address) for contact in contacts) or "nobody to ask"
+def places(tried: tuple[Introducer, ...]) -> str:
+    """Where somebody was tried, without keys."""
+    each_of = (format_address(e.address) if isinstance(e, Contact) else str(e) for e in tried)
+    return ", ".join(each_of) or "nobody to ask"

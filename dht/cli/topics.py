@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
-from ..contacts import Contact
 from ..core.outcomes import PutOutcome
 from ..records import Record
 from ..shell.author import Author
 from ..shell.node import Node
 from .client import ask, key_and_value, stored_line
-from .options import author_option, bootstrap_option, duration, json_option
+from .options import Opening, author_option, duration, json_option, node_options
 from .shapes import members_shape, put_shape
 from .statuses import Command, ExitStatus, complain, print_json
 
@@ -34,7 +33,7 @@ dht add printers --file card.json --author me.key --ttl 10m
 )
 @author_option
 @json_option
-@bootstrap_option(required=True)
+@node_options(bootstrap_required=True)
 def add(
     *,
     words: tuple[str, ...],
@@ -42,7 +41,7 @@ def add(
     ttl: float | None,
     author: Author | None,
     as_json: bool,
-    bootstrap: tuple[Contact, ...],
+    how: Opening,
 ) -> int:
     """Enter a value under a topic, beside those of other authors.
 
@@ -55,7 +54,7 @@ def add(
         signer = author or Author.generate()
         return signer, await node.add(topic, value, author=signer, ttl=ttl)
 
-    signer, outcome = ask(bootstrap, "adding", question)
+    signer, outcome = ask(how, "adding", question)
     if as_json:
         print_json({"author": str(signer.id), **put_shape(outcome)})
     else:
@@ -72,14 +71,12 @@ dht remove printers --author me.key
 @click.argument("topic")
 @author_option
 @json_option
-@bootstrap_option(required=True)
-def remove(
-    *, topic: str, author: Author | None, as_json: bool, bootstrap: tuple[Contact, ...]
-) -> int:
+@node_options(bootstrap_required=True)
+def remove(*, topic: str, author: Author | None, as_json: bool, how: Opening) -> int:
     """Take an author's own entry out of a topic."""
     if author is None:
         raise click.UsageError("say whose entry: --author FILE, the key that it was added with")
-    outcome = ask(bootstrap, "removing", lambda node: node.remove(topic, author=author))
+    outcome = ask(how, "removing", lambda node: node.remove(topic, author=author))
     if as_json:
         print_json({"author": str(author.id), **put_shape(outcome)})
     else:
@@ -99,13 +96,13 @@ dht members printers --limit 10 --json
     "--limit", type=int, default=100, show_default=True, help="At most so many, by chance."
 )
 @json_option
-@bootstrap_option(required=True)
-def members(*, topic: str, limit: int, as_json: bool, bootstrap: tuple[Contact, ...]) -> int:
+@node_options(bootstrap_required=True)
+def members(*, topic: str, limit: int, as_json: bool, how: Opening) -> int:
     """List who is in a topic: a line each, the author and the value.
 
     Exit status 1 if nobody is.
     """
-    found = ask(bootstrap, "looking", lambda node: node.members(topic, limit=limit))
+    found = ask(how, "looking", lambda node: node.members(topic, limit=limit))
     if as_json:
         print_json(members_shape(found))
     else:

@@ -6,7 +6,7 @@ Raises ``LocalError``, which shows the value, what was expected and what to do.
 from collections.abc import Iterable
 
 from ..author import Author, check_author
-from ..contacts import Contact, is_local
+from ..contacts import BareAddress, Contact, is_local
 from ..errors import LocalError, ValueTooLarge
 from ..records import MEMBER_SIZE_MAX, VERSION_MAX, Kind, ttl_max_s
 
@@ -43,7 +43,7 @@ def check_writer(kind: Kind, author: Author | None, value: bytes) -> None:
         )
 
 
-def check_plain(network: Iterable[Contact]) -> None:
+def check_plain(network: Iterable[Contact | BareAddress]) -> None:
     """Raises ``LocalError`` unless all that lies before us is loopback and private addresses."""
     for contact in network:
         if not is_local(contact.address):

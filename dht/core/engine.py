@@ -9,7 +9,7 @@ the same bytes out. The engine routes and owns; every decision is a machine's (`
 ``operations``, ``maintenance``, ``routing``, ``storage``, ``admission``, ``responder``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from random import Random
 from typing import Any, Final, cast, final
 
@@ -17,7 +17,7 @@ import attrs
 
 from ..author import Author
 from ..config import Config
-from ..contacts import Address, Contact, contact_at
+from ..contacts import Address, Contact, HostName, Introducer, contact_at
 from ..errors import RemoteError
 from ..identity import Identity
 from ..keyspace import KEY_SIZE, Key, key_bytes
@@ -48,8 +48,9 @@ from .arguments import (
     check_writer,
     checked_ttl_ms,
 )
+from .bootstrap import Bootstrap
 from .channel.face import Channel, Opened
-from .events import Event, OperationId, RecordStored
+from .events import Event, KeyChanged, OperationId, RecordStored
 from .get import Get
 from .home import Home
 from .large_values import Offers, Pulls
@@ -90,7 +91,9 @@ class Engine:
     channel: Channel
     random: Random
     config: Config = attrs.field(factory=Config, kw_only=True)
-    bootstrap: Sequence[Contact] = attrs.field(default=(), kw_only=True)
+    bootstrap: Sequence[Introducer] = attrs.field(default=(), kw_only=True)
+    #: Which key answered at which ``host:port`` before, and has to again. None: any may.
+    remembered: MutableMapping[str, bytes] | None = attrs.field(default=None, kw_only=True)
     _client: bool | None = attrs.field(default=False, kw_only=True)
     advertised: bool = attrs.field(default=False, kw_only=True)
     families: int = attrs.field(default=WANT_IPV4, kw_only=True)
@@ -99,6 +102,7 @@ class Engine:
     private_network: bool = attrs.field(default=False, kw_only=True)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
+    _bootstrap: Bootstrap = attrs.field(init=False)
     _requests: Requests = attrs.field(init=False)
     _tasks: Tasks = attrs.field(init=False)
     _timers: Timers = attrs.field(factory=Timers, init=False)
@@ -115,9 +119,12 @@ class Engine:
     _presence: Presence = attrs.field(init=False)
     _peers: Peers = attrs.field(init=False)
 
+    @_bootstrap.default
+    def _its_introducers(self) -> Bootstrap:
+        return Bootstrap(self.identity.id, self.config, tuple(self.bootstrap), self.remembered)
+
     def __attrs_post_init__(self) -> None:
         config = self.config
-        self.bootstrap = tuple(c for c in self.bootstrap if c.id != self.identity.id)
         self.table = RoutingTable(self.identity.id, config=config)
         self.storage = Storage(config)
         self._requests = Requests(config=config, random=self.random)
@@ -130,7 +137,9 @@ class Engine:
             tried=self._tried,
         )
         emit = self._events.append
-        self._peers = Peers(self.table, self._requests, self._home, self._counters, emit)
+        self._peers = Peers(
+            self.table, self._requests, self._home, self._bootstrap, self._counters, emit
+        )
         self._tasks = Tasks(
             requests=self._requests,
             channel=self.channel,
@@ -138,6 +147,7 @@ class Engine:
             own_id=self.identity.id,
             on_alive=self._peers.on_alive,
             on_silent=self._peers.on_silent,
+            puzzle_bits=config.id_puzzle_bits,
         )
         self._searches = Searches(config, self.table, self._requests)
         self._responder = Responder(
@@ -192,7 +202,7 @@ class Engine:
             storage=self.storage,
             local=self._home,
             flags=self._flags,
-            bootstrap=self.bootstrap,
+            bootstrap=self._bootstrap,
             emit=emit,
             searches=self._searches,
             checked=checked,
@@ -216,7 +226,10 @@ class Engine:
         counters.bytes_received += len(data)
         opened = self.channel.receive(now, data, source)
         if opened is None:
-            counters.datagrams_dropped += 1
+            identified = self.channel.identified()
+            for address, public_key in identified:
+                self._upkeep.on_identified(now, address, public_key)
+            counters.datagrams_dropped += not identified
             return
         try:
             request_id, message = decode_untrusted(opened.payload)
@@ -318,7 +331,8 @@ class Engine:
         """
         config = self.config
         if kind is Kind.PLAIN and not self._responder.takes_plain:
-            check_plain(self.bootstrap or (self.contact,))
+            others = [each for each in self.bootstrap if not isinstance(each, HostName)]
+            check_plain(others or (self.contact,))
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
@@ -351,7 +365,7 @@ class Engine:
             knows_all=knows_all,
             search=search,
             local=self._home,
-            alone_ok=not self.bootstrap,
+            alone_ok=self._bootstrap.empty,
             free_after=self._requests.free_after,
             value_size_max=config.value_size_max,
             shared=shared,
@@ -401,6 +415,16 @@ class Engine:
     def restore(self, now: float, record: Record, remaining_ms: int) -> None:
         """A record that this node kept over a restart, with what remains of its life."""
         self._home.keep(now, record, remaining_ms=remaining_ms, if_version=None)
+
+    def resolved(self, now: float, name: HostName, addresses: Iterable[Address]) -> None:
+        """A host name of ``bootstrap`` has these addresses, or none. Whoever runs the engine looks
+        each of them up when it starts, and those without addresses after each ``JoinFailed``."""
+        self._upkeep.on_resolved(now, name, addresses)
+
+    @property
+    def changed_keys(self) -> tuple[KeyChanged, ...]:
+        """Where another key answers than the one that is remembered."""
+        return tuple(self._bootstrap.changed.values())
 
     # ---- out ----
 

@@ -4,7 +4,7 @@ from typing import NewType, final
 
 import attrs
 
-from ..contacts import Contact
+from ..contacts import Contact, Introducer, to_base32
 from ..errors import DHTError
 from ..keyspace import Key
 from ..records import Kind
@@ -36,7 +36,7 @@ class Joined:
 class JoinFailed:
     """An attempt to join got no answer. The next one starts by itself after ``retry_in_s``."""
 
-    tried: tuple[Contact, ...]
+    tried: tuple[Introducer, ...]
     retry_in_s: float
 
 
@@ -44,6 +44,32 @@ class JoinFailed:
 @attrs.frozen
 class Alone:
     """Nobody answers any more: our own link is down, or everybody is gone. The table is kept."""
+
+
+@final
+@attrs.frozen
+class Identified:
+    """A node of which only the ``host:port`` was given has proved who it is."""
+
+    where: str
+    contact: Contact
+
+
+@final
+@attrs.frozen
+class KeyChanged:
+    """At a ``host:port`` another key answers than before, and is not taken: that may be a node that
+    was set up anew, or somebody in its place."""
+
+    where: str
+    remembered: bytes
+    found: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where} has the key {to_base32(self.found)} now, and had "
+            f"{to_base32(self.remembered)} before"
+        )
 
 
 @final
@@ -92,6 +118,8 @@ Event = (
     | Joined
     | JoinFailed
     | Alone
+    | Identified
+    | KeyChanged
     | PeerAdded
     | PeerRemoved
     | RecordStored

@@ -237,6 +237,16 @@ class Lookup:
         self.opening = max(self.opening, self._alpha())
         self._idle_until = -inf
 
+    def add_seed(self, contact: Contact) -> None:
+        """Somebody more to begin with, who has become known only now."""
+        place = contact.id ^ self.target
+        known = self._contacts.get(place)
+        if known is None:
+            self._contacts[place] = contact
+            self._enter(place)
+        elif known.packed != contact.packed:
+            self._name_elsewhere(place, contact)
+
     def answered(self, node_id: int) -> bool:
         """Has this node answered (and not refused since)?"""
         step = self._asked.get(node_id ^ self.target)

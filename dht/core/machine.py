@@ -10,7 +10,7 @@ from typing import Final, Protocol, final
 
 import attrs
 
-from ..contacts import Contact
+from ..contacts import Address, Contact
 
 
 @final
@@ -20,6 +20,14 @@ class Ask:
 
     contact: Contact
     body: bytes
+
+
+@final
+@attrs.frozen
+class AskWho:
+    """Ask an address who is there; whoever is told of the answer says so to the machine."""
+
+    address: Address
 
 
 @final

@@ -7,6 +7,7 @@ import attrs
 
 from ..contacts import Contact
 from ..wire.messages import CLIENT, Answer, Block, Pong
+from .bootstrap import Bootstrap
 from .channel.face import Opened
 from .events import Event, PeerAdded, PeerRemoved
 from .home import Home
@@ -25,6 +26,7 @@ class Peers:
     table: RoutingTable
     requests: Requests
     home: Home
+    bootstrap: Bootstrap
     counters: Counters
     emit: Callable[[Event], None]
     # They ask others, and so are there only after whoever is told of answers.
@@ -33,6 +35,10 @@ class Peers:
 
     def on_alive(self, now: float, contact: Contact, answer: Answer) -> None:
         """It answered a request of ours, from the address that was asked."""
+        if self.bootstrap.unproved:
+            identified = self.bootstrap.proved(contact)
+            if identified is not None:
+                self.emit(identified)
         ahead_s = answer.time_s - self.home.wall_s(now)
         self.home.clocks.add(contact.address, contact.public_key, ahead_s)
         if type(answer) is Block and contact.id not in self.table:

@@ -12,7 +12,7 @@ from typing import final
 import attrs
 
 from ..config import Config
-from ..contacts import Address, Contact, contact_at, is_ipv6, is_local
+from ..contacts import Address, Contact, HostName, Introducer, contact_at, is_ipv6, is_local
 from ..errors import RemoteError
 from ..wire.codec import address_untrusted, contact_untrusted, encode
 from ..wire.messages import REQUEST_ID_SIZE, Dial, Dialling, DialStatus, Knock, Ping, Reach, Request
@@ -55,7 +55,7 @@ class Presence:
     told: bool | None
     #: Is our address known for sure, as the user said what it is?
     advertised: bool
-    bootstrap: Sequence[Contact]
+    bootstrap: Sequence[Introducer]
     config: Config
     random: Random
     tasks: Tasks
@@ -87,11 +87,13 @@ class Presence:
         self._reachability = Reachability(self.random)
         self._dialler = Dialler(self.table, self.random, self.first_this_minute)
         self._listens_at = own = self.home.contact.address
-        others = [contact.address for contact in self.bootstrap]
+        others = [each.address for each in self.bootstrap if not isinstance(each, HostName)]
         among_ourselves = is_local(own) and all(map(is_local, others))
         # The first node of a network serves at once: there is nobody who could tell, and nobody
         # could join through a client.
-        self.serving = not self.told if self.told is not None else among_ourselves or not others
+        self.serving = (
+            not self.told if self.told is not None else among_ourselves or not self.bootstrap
+        )
         self.watches = self.told is None and not among_ourselves
 
     @property

@@ -111,6 +111,11 @@ class Requests:
         #: When any peer was heard last; the engine sets it at each datagram that opens.
         self.last_heard_at = float("-inf")
 
+    @property
+    def first_timeout_s(self) -> float:
+        """How long somebody whom we never met has to answer."""
+        return self._first_s
+
     def __len__(self) -> int:
         """How many requests wait for an answer; those given up do not count."""
         return self._waiting

@@ -24,7 +24,7 @@ import attrs
 
 from ..config import Config
 from ..contacts import Address, Contact, ip_of, is_local, subnet_of, wide_subnet_of
-from ..keyspace import KEY_BITS
+from ..keyspace import KEY_BITS, solves_puzzle
 
 #: Failures in a row after which a contact gives way to one that waits in the cache. Each is a
 #: request that was sent ``Config.tries`` times. BEP 5 calls a node bad "when it fails to respond to
@@ -152,7 +152,7 @@ class RoutingTable:
 
     def wants(self, contact: Contact) -> bool:
         """Would ``add`` take it into the table now? Then a stranger is worth a probe."""
-        if contact.id == self.own_id or contact.id in self._entries:
+        if contact.id in self._entries or not self._is_allowed(contact.id):
             return False
         prefix = self._prefix_length(contact.id)
         return self._has_room(prefix) and self._is_diverse(contact, prefix)
@@ -166,7 +166,7 @@ class RoutingTable:
         if node_id in self._entries:
             self.seen(now, contact)
             return False
-        if node_id == self.own_id:
+        if not self._is_allowed(node_id):
             return False
         prefix = self._prefix_length(node_id)
         if self._has_room(prefix) and self._is_diverse(contact, prefix):
@@ -307,6 +307,10 @@ class RoutingTable:
         return None
 
     # ---- one owner's share: an eclipse has to come from many networks ----
+
+    def _is_allowed(self, node_id: int) -> bool:
+        """Not ourselves, and it has paid for its id."""
+        return node_id != self.own_id and solves_puzzle(node_id, self._config.id_puzzle_bits)
 
     def _is_diverse(self, contact: Contact, prefix: int) -> bool:
         address, config = contact.address, self._config

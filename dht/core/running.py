@@ -15,6 +15,9 @@ from .large_values import Offers
 from .maintenance import spread
 from .tasks import Task, Tasks
 
+#: What else may be wrong, since a node of another network answers nothing at all.
+NOBODY_ANSWERED = "nobody answered, and a wrong or missing network key looks the same"
+
 
 @final
 @attrs.define(eq=False, kw_only=True)
@@ -48,7 +51,9 @@ class Running:
         self.started += 1
         operation_id = OperationId(self.started)
         if not joined:
-            error = NoPeers(f"not part of a network yet; tried {self.home.tried()}")
+            error = NoPeers(
+                f"not part of a network yet; tried {self.home.tried()}: {NOBODY_ANSWERED}"
+            )
             self.emit(OperationFinished(operation_id, error=error))
             return operation_id
         task = Task(machine, self._stepped)

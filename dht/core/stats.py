@@ -25,7 +25,7 @@ class EngineStats:
 
     datagrams_received: int
     datagrams_sent: int
-    #: Damaged, foreign or nonsense: not one of them was answered.
+    #: Damaged, foreign or nonsense; and questions who we are, the only ones that are answered.
     datagrams_dropped: int
     bytes_received: int
     requests_served: int

@@ -12,6 +12,7 @@ import attrs
 
 from ..contacts import Address, Contact, is_local
 from ..errors import RemoteError
+from ..keyspace import solves_puzzle
 from ..wire.codec import unpack_contacts_untrusted
 from ..wire.messages import (
     Answer,
@@ -26,7 +27,7 @@ from ..wire.messages import (
     Stored,
 )
 from .channel.face import Channel, Opened
-from .machine import FINISHED, Ask, Finished, Wait
+from .machine import FINISHED, Ask, AskWho, Finished, Wait
 from .requests import Request, Requests
 from .timers import Timers
 
@@ -49,7 +50,7 @@ _ANSWERS_OF: dict[int, tuple[type, ...]] = {
 class Asker(Protocol):
     """The face of every machine that asks others."""
 
-    def next(self, now: float) -> Ask | Wait | Finished: ...
+    def next(self, now: float) -> Ask | AskWho | Wait | Finished: ...
     def on_reply(
         self, now: float, contact: Contact, message: Message, closer: list[Contact]
     ) -> None: ...
@@ -81,6 +82,8 @@ class Tasks:
     on_alive: Callable[[float, Contact, Answer], None]
     #: A contact was silent through all tries: called with the request.
     on_silent: Callable[[float, Request], None]
+    #: What an id has to have cost; see ``Config``.
+    puzzle_bits: int = 0
     sent: int = attrs.field(default=0, init=False)
     retried: int = attrs.field(default=0, init=False)
     unmatched: int = attrs.field(default=0, init=False)
@@ -106,6 +109,8 @@ class Tasks:
                 self.sent += 1
             elif step is FINISHED:
                 task.done = True
+            elif type(step) is AskWho:
+                self.channel.who(now, step.address)
             else:
                 self._wake_later(now, task, step.until)
                 break
@@ -190,6 +195,8 @@ class Tasks:
             # Nobody out there can know what our private ranges hold: that is how a stranger
             # would make us knock at our neighbours' doors.
             closer = [contact for contact in closer if not is_local(contact.address)]
+        if self.puzzle_bits:
+            closer = [each for each in closer if solves_puzzle(each.id, self.puzzle_bits)]
         return [contact for contact in closer if contact.id != self.own_id]
 
     def _follow_pull(self, now: float, request_id: bytes, request: Request) -> None:

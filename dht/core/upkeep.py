@@ -4,7 +4,7 @@ Each rhythm is one callback that arms itself again. What is due and who is asked
 machines of ``maintenance``; here they are only given their turn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, inf
 from random import Random
 from typing import final
@@ -12,12 +12,14 @@ from typing import final
 import attrs
 
 from ..config import Config
-from ..contacts import Address, Contact
+from ..contacts import Address, Contact, HostName, Introducer
 from ..keyspace import KEY_BITS, Key, key_bytes
 from ..records import Kind
 from ..wire.codec import encode
 from ..wire.messages import COUNT_MAX, HANDOVER, Find, Ping
-from .events import Alone, Event, Joined, JoinFailed
+from .bootstrap import Attempt, Bootstrap
+from .events import Alone, Event, Joined, JoinFailed, KeyChanged
+from .lookup import Lookup
 from .maintenance import (
     JITTER,
     Due,
@@ -101,7 +103,7 @@ class Upkeep:
     storage: Storage
     local: Local
     flags: int
-    bootstrap: Sequence[Contact]
+    bootstrap: Bootstrap
     emit: Callable[[Event], None]
     searches: Searches
     checked: Checked = attrs.field(factory=Checked)
@@ -122,7 +124,8 @@ class Upkeep:
     _look_around_pause_s: float = attrs.field(default=LOOK_AROUND_FIRST_S, init=False)
     _repair_alarm: Alarm = attrs.field(init=False)
     _expiry_alarm: Alarm = attrs.field(init=False)
-    _tried: tuple[Contact, ...] = attrs.field(default=(), init=False)
+    _sample: tuple[Contact, ...] = attrs.field(default=(), init=False)
+    _joining: Task | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     #: Randomness for pauses; system entropy costs a microsecond a call.
     _drawn: list[int] = attrs.field(factory=list, init=False)
@@ -134,7 +137,7 @@ class Upkeep:
 
     def start(self, now: float) -> None:
         """Begins to join, and arms the rhythms. Without anybody to ask it is a network of one."""
-        if self.bootstrap:
+        if not self.bootstrap.empty:
             self._attempt(now)
         else:
             self.membership.joined()
@@ -156,10 +159,11 @@ class Upkeep:
 
     def tried(self) -> str:
         """Whom we tried to reach, for error messages."""
-        contacts = self._tried or tuple(self.bootstrap) or tuple(self.table.contacts()[:3])
-        named = ", ".join(str(contact) for contact in contacts[:NAMED_MAX])
-        more = f" and {len(contacts) - NAMED_MAX} more" if len(contacts) > NAMED_MAX else ""
-        return (named or "nobody: no bootstrap was given") + more
+        tried = self._whom() or tuple(self.table.contacts()[:3])
+        named = ", ".join(self.bootstrap.in_words(each) for each in tried[:NAMED_MAX])
+        more = f" and {len(tried) - NAMED_MAX} more" if len(tried) > NAMED_MAX else ""
+        changed = "".join(f" ({change})" for change in self.bootstrap.changed.values())
+        return (named or "nobody: no bootstrap was given") + more + changed
 
     # ---- what the engine tells ----
 
@@ -219,7 +223,27 @@ class Upkeep:
 
     def on_resumed(self, now: float) -> None:
         """The machine slept: find out at once who is still there."""
-        if self.bootstrap or len(self.table):
+        if not self.bootstrap.empty or len(self.table):
+            self._attempt(now)
+
+    def on_identified(self, now: float, address: Address, public_key: bytes) -> None:
+        """Somebody says who is at a bare address: one more to ask, as long as we are joining."""
+        news = self.bootstrap.identified(address, public_key)
+        if isinstance(news, KeyChanged):
+            self.emit(news)
+        if self._joining is not None:
+            if isinstance(news, Contact):
+                self._joining.machine.add(news)
+            self.tasks.drive(now, self._joining)
+
+    def on_resolved(self, now: float, name: HostName, addresses: Iterable[Address]) -> None:
+        """A name was looked up; without addresses it has none."""
+        news = self.bootstrap.resolved(now, name, addresses)
+        if self._joining is not None:
+            for contact in self.bootstrap.contacts():
+                self._joining.machine.add(contact)
+            self.tasks.drive(now, self._joining)
+        elif news and self.away:
             self._attempt(now)
 
     # ---- joining ----
@@ -230,15 +254,27 @@ class Upkeep:
         self.membership.began()
         known = self.table.contacts()
         sample = self.random.sample(known, min(JOIN_SAMPLE, len(known)))
-        seeds = list({c.id: c for c in (*self.bootstrap, *sample)}.values())
-        self._tried = tuple(seeds)
-        join = Join(self._own_lookup(now, self.table.own_id, seeds, self.config.k))
-        self.tasks.spawn(now, join, self._join_stepped)
+        self._sample = tuple(sample)
+        self.bootstrap.begin(now)
+        seeds = list({c.id: c for c in (*self.bootstrap.contacts(), *sample)}.values())
+        lookup = self._own_lookup(now, self.table.own_id, seeds, self.config.k)
+        assert isinstance(lookup, Lookup)
+        timeout_s = self.searches.requests.first_timeout_s
+        attempt = Attempt(Join(lookup), lookup, self.bootstrap, timeout_s)
+        self._joining = Task(attempt, self._join_stepped)
+        self.tasks.drive(now, self._joining)
+
+    def _whom(self) -> tuple[Introducer, ...]:
+        """Who is asked in an attempt, everybody once."""
+        return tuple(dict.fromkeys((*self.bootstrap.everybody(), *self._sample)))
 
     def _join_stepped(self, now: float, task: Task) -> None:
-        if not task.done or self._stopped:
+        if not task.done:
             return
-        if task.machine.answered or not self._tried:
+        self._joining = None
+        if self._stopped:
+            return
+        if task.machine.answered or not self._whom():
             if self.membership.joined():
                 self.emit(Joined(len(self.table)))
                 self._refresh_far_buckets(now)
@@ -248,7 +284,8 @@ class Upkeep:
         else:
             if self.membership.lost(now):
                 self.emit(Alone())
-            self.emit(JoinFailed(self._tried, self._attempt_later(now)))
+            self.bootstrap.failed()
+            self.emit(JoinFailed(self._whom(), self._attempt_later(now)))
 
     def _attempt_later(self, now: float) -> float:
         pause = self.membership.failed(now)
@@ -283,7 +320,10 @@ class Upkeep:
 
     def _look_around(self, now: float) -> None:
         own_id = self.table.own_id
-        known = {c.id: c for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap)}
+        known = {
+            c.id: c
+            for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap.contacts())
+        }
         self.tasks.spawn(
             now, Join(self._own_lookup(now, own_id, list(known.values()), self.config.k)), _ignore
         )

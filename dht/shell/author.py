@@ -7,10 +7,7 @@ from typing import Self, final
 import attrs
 
 from .. import author
-from ..errors import LocalError
-
-#: Bytes of a key file that are read: what is longer is none.
-_FILE_SIZE_MAX = 4096
+from .keyfiles import Use, load_secret
 
 
 @final
@@ -29,10 +26,6 @@ class Author(author.Author):
 
 
 def load_author(path: Path) -> Author:
-    """The author whose 32 secret bytes a file holds. Raises ``LocalError``."""
-    try:
-        with path.open("rb") as file:
-            secret = file.read(_FILE_SIZE_MAX)
-    except OSError as error:
-        raise LocalError(f"cannot read the author's key {str(path)!r}: {error.strerror}") from error
-    return Author.from_private_bytes(secret)
+    """The author whose key a file holds (``dht keygen --author`` makes one). Raises
+    ``LocalError``."""
+    return Author.from_private_bytes(load_secret(path, Use.AUTHOR))

@@ -4,7 +4,7 @@ A ``Node`` says in the user's words what the engine is asked in its own, and wai
 socket and reads no clock: its pump has them.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random, SystemRandom
@@ -17,13 +17,13 @@ from ..author import AuthorId, check_author
 from ..config import Config
 from ..contacts import (
     Address,
-    Contact,
+    HostName,
+    Introducer,
     contact_at,
     format_address,
     is_ipv6,
     is_reachable,
     parse_address,
-    parse_uri,
 )
 from ..core.arguments import check_value
 from ..core.channel.plain import PlainChannel
@@ -40,10 +40,20 @@ from ..records import Kind, value_hash
 from ..wire.messages import WANT_IPV4, WANT_IPV6
 from .author import Author
 from .clock import Clock, SystemClock
+from .datadir import DataDir
+from .errands import Errands
+from .opening import (
+    PathLike,
+    bind,
+    find_author,
+    find_identity,
+    introducers_of,
+    open_data_dir,
+    refuse_changed_keys,
+)
 from .pump import DatagramPort, Pump
 from .stats import Stats, stats_of
 from .stream import EventStream
-from .udp import UdpPort
 
 #: Operations under way at once in ``get_many`` and ``put_many``.
 IN_FLIGHT = 16
@@ -449,8 +459,11 @@ class Node:
 async def open_node(
     listen: str | Iterable[str] = "0.0.0.0:0",
     *,
-    bootstrap: str | Contact | Iterable[str | Contact] = (),
-    identity: Identity | None = None,
+    bootstrap: str | Introducer | Iterable[str | Introducer] = (),
+    network: str = "main",
+    network_key: bytes | Sequence[bytes] | None = None,
+    identity: Identity | PathLike | None = None,
+    data_dir: PathLike | None = None,
     advertise: str | Iterable[str] = (),
     client: bool | None = None,
     config: Config = Config(),
@@ -458,20 +471,29 @@ async def open_node(
     """A node that runs while the ``async with`` block does.
 
     ``listen``: one or several ``'host:port'``, IPv4 and IPv6; port 0 takes a free one, and a
-    wildcard listens on every interface of its family. ``bootstrap``: ``dht://`` URIs or contacts
-    of nodes of the network to join; without any it is a network of one. The block begins when
-    the node has joined, or when its first attempt has failed: it goes on trying by itself, and
-    until it succeeds operations raise ``NoPeers``. ``identity``: a fresh one unless given.
-    ``advertise``: where others reach this node, if that is neither where it listens nor where they
-    see its datagrams come from. ``client``: True asks, and never serves; False serves; None serves
-    if strangers can reach it. On local addresses it does so at once, elsewhere when it has found
-    out, by the help of others; ``stats()`` and ``events()`` say what it found.
+    wildcard listens on every interface of its family. ``bootstrap``: nodes of the network to join,
+    as ``dht://`` URIs, contacts or ``'host:port'``; without any it is a network of one. The block
+    begins when the node has joined, or when its first attempt has failed: it goes on trying by
+    itself, and until it succeeds operations raise ``NoPeers``.
+
+    ``network``: its name; two networks never mix. ``network_key``: 32 secret bytes that its
+    members have, or several, of which it speaks with the first. ``identity``: an ``Identity``, the
+    path of a key file, or else the one in ``data_dir``, or a fresh one. ``data_dir``: a directory
+    that keeps the identity, the last port, and who answered at which ``host:port``, for this node
+    alone; without one nothing touches the disk. ``advertise``: where others reach this node, if
+    that is neither where it listens nor where they see its datagrams come from. ``client``: True
+    asks, and never serves; False serves; None serves if strangers can reach it. On local addresses
+    it does so at once, elsewhere when it has found out, by the help of others; ``stats()`` and
+    ``events()`` say what it found.
 
     What the block raises arrives as it was raised, never in an exception group. Raises
-    ``LocalError`` for arguments that cannot be and for an address that cannot be listened on, and
-    ``InternalError`` if the node itself crashes.
+    ``LocalError`` for arguments that cannot be, for an address that cannot be listened on, for a
+    file that is not as it should be and for a ``host:port`` where another key answers than the
+    one in ``data_dir``; and ``InternalError`` if the node itself crashes.
     """
-    contacts = _contacts(bootstrap)
+    of_network = Network.named(network, network_key)
+    _check_type("config", config, Config)
+    introducers = introducers_of(bootstrap, config)
     told = _addresses("advertise", advertise)
     for address in told:
         if not is_reachable(address):
@@ -479,24 +501,33 @@ async def open_node(
     where = _addresses("listen", listen)
     if not where:
         raise LocalError(f"listen is one or several 'host:port', got {listen!r}")
-    _check_type("identity", identity, Identity, optional=True)
     _check_type("client", client, bool, optional=True)
-    _check_type("config", config, Config)
-    port = UdpPort.bind(where)
+    random = SystemRandom()
+    directory = await open_data_dir(data_dir)
     try:
-        async with run_node(
-            port,
-            SystemClock(),
-            random=SystemRandom(),
-            bootstrap=contacts,
-            identity=identity,
-            advertise=told,
-            client=client,
-            config=config,
-        ) as node:
-            yield node
+        own = await find_identity(identity, directory, random, config=config)
+        author = await find_author(directory, random)
+        port = await bind(where, directory)
+        try:
+            async with run_node(
+                port,
+                SystemClock(),
+                random=random,
+                bootstrap=introducers,
+                network=of_network,
+                identity=own,
+                author=author,
+                data_dir=directory,
+                advertise=told,
+                client=client,
+                config=config,
+            ) as node:
+                yield node
+        finally:
+            port.close()
     finally:
-        port.close()
+        if directory is not None:
+            directory.close()
 
 
 @asynccontextmanager
@@ -505,8 +536,9 @@ async def run_node(
     clock: Clock,
     *,
     random: Random,
-    bootstrap: tuple[Contact, ...] = (),
+    bootstrap: tuple[Introducer, ...] = (),
     identity: Identity | None = None,
+    data_dir: DataDir | None = None,
     advertise: tuple[Address, ...] = (),
     client: bool | None = None,
     config: Config = Config(),
@@ -525,23 +557,30 @@ async def run_node(
     engine = Engine(
         identity=identity,
         contact=contact_at(identity.public_key, addresses[0]),
-        channel=PlainChannel(identity.public_key),
+        channel=PlainChannel(identity.public_key, network=network, random=random),
         random=random,
         config=config,
         bootstrap=bootstrap,
+        remembered=None if data_dir is None else dict(data_dir.known_nodes),
         client=client,
         advertised=bool(advertise),
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
         private_network=network.is_secret,
     )
     pump = Pump(engine, port, clock)
+    names = [each for each in bootstrap if isinstance(each, HostName)]
+    errands = Errands(pump, names=names, families=families, data_dir=data_dir)
     with trio.CancelScope() as scope:
         try:
             pump.open(on_crash=scope.cancel)
+            errands.begin()
             await pump.first_attempt.wait()
+            if data_dir is not None and not engine.joined:
+                refuse_changed_keys(engine.changed_keys, data_dir)
             yield Node(pump, identity, addresses, author=author, network=network)
         finally:
             pump.close()
+            await errands.end()
     if pump.crashed is not None:
         raise InternalError("the node crashed: please report it") from pump.crashed
 
@@ -572,11 +611,6 @@ def _outcomes(
             outcomes,
         )
     return outcomes
-
-
-def _contacts(bootstrap: str | Contact | Iterable[str | Contact]) -> tuple[Contact, ...]:
-    given = [bootstrap] if isinstance(bootstrap, str | Contact) else _items("bootstrap", bootstrap)
-    return tuple(each if isinstance(each, Contact) else parse_uri(each) for each in given)
 
 
 def _addresses(name: str, given: str | Iterable[str]) -> tuple[Address, ...]:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import attrs
 import trio
 
-from ..contacts import Address
+from ..contacts import Address, HostName
 from ..core.engine import Engine
 from ..core.events import Event, Joined, JoinFailed, OperationFinished, OperationId
 from ..core.outcomes import Outcome
@@ -106,6 +106,8 @@ class Pump:
         self.closed = False
         #: Events that slow readers did not get.
         self.events_lost = 0
+        #: Writes to the ``data_dir`` that failed while the node ran.
+        self.disk_errors = 0
         self._on_crash: Callable[[], None] = lambda: None
         self._watch: Watch | None = None
         self._waiting: dict[OperationId, _Waiter] = {}
@@ -252,6 +254,18 @@ class Pump:
                 self._cancel(operation_id)
             raise
         return [ended[place] for place in range(len(starts))]
+
+    def resolved(self, name: HostName, addresses: Iterable[Address]) -> None:
+        """A host name was looked up. Does nothing once the node is closed."""
+        if self.closed:
+            return
+        now = self.clock.now()
+        try:
+            self.engine.resolved(now, name, addresses)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours ends the node
+            self.crash(error)
+            return
+        self._turn_or_crash(now)
 
     def subscribe(self) -> EventStream:
         """A stream of all events from now on. Raises ``LocalError`` when there are too many."""

@@ -27,6 +27,8 @@ class Stats(EngineStats):
     sockets_reopened: int
     #: Events that slow readers of ``events()`` did not get.
     events_lost: int
+    #: Writes to the ``data_dir`` that failed while the node ran: what it learned is not kept.
+    disk_errors: int
 
 
 def stats_of(pump: Pump) -> Stats:
@@ -35,4 +37,5 @@ def stats_of(pump: Pump) -> Stats:
         **attrs.asdict(pump.engine.stats()),
         **attrs.asdict(pump.port.counters),
         events_lost=pump.events_lost,
+        disk_errors=pump.disk_errors,
     )

@@ -251,7 +251,7 @@ class Simulator(World[SimNode]):
             random=Random(self._random.getrandbits(64)),
             config=node.config,
             contact=node.contact,
-            channel=PlainChannel(node.identity.public_key),
+            channel=PlainChannel(node.identity.public_key, random=Random(node.identity.public_key)),
             bootstrap=bootstrap,
             client=node.client,
             private_network=self.private_network,

@@ -33,6 +33,7 @@ class Done:
 class Network:
     """Three nodes on loopback, in a thread of their own as the commands run trio themselves."""
 
+    network_key: bytes | None = None
     uris: list[str] = attrs.field(factory=list)
     _ready: threading.Event = attrs.field(factory=threading.Event)
     _thread: threading.Thread = attrs.field(init=False)
@@ -47,7 +48,9 @@ class Network:
         self._stop = lambda: token.run_sync_soon(over.set)
         async with AsyncExitStack() as stack:
             for _ in range(NODES):
-                opened = dht.open_node("127.0.0.1:0", bootstrap=self.uris[:1])
+                opened = dht.open_node(
+                    "127.0.0.1:0", bootstrap=self.uris[:1], network_key=self.network_key
+                )
                 self.uris.append((await stack.enter_async_context(opened)).uri)
             self._ready.set()
             await over.wait()
@@ -73,7 +76,8 @@ def bootstrap_in_the_environment(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whom the commands ask unless they are told; nobody for a test that has no network."""
-    monkeypatch.delenv("DHT_BOOTSTRAP", raising=False)
+    for name in ("BOOTSTRAP", "NETWORK", "NETWORK_KEY", "NETWORK_KEY_FILE"):
+        monkeypatch.delenv(f"DHT_{name}", raising=False)
     if "network" in request.fixturenames:
         network: Network = request.getfixturevalue("network")
         monkeypatch.setenv("DHT_BOOTSTRAP", "  ".join(network.uris[:2]))

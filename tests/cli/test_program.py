@@ -26,7 +26,7 @@ COMMANDS = sorted(program.commands)
 
 
 def test_the_commands_are_these() -> None:
-    assert COMMANDS == ["delete", "demo", "get", "lookup", "node", "put"]
+    assert COMMANDS == ["delete", "demo", "get", "keygen", "lookup", "node", "put"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])

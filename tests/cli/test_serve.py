@@ -6,19 +6,22 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
 
 import dht
 from dht.cli.shapes import event_line, event_shape
-from dht.contacts import contact_at, parse_address, parse_uri
+from dht.contacts import BareAddress, HostName, contact_at, parse_address, parse_uri
 from dht.core.events import (
     AddressChanged,
     Alone,
     Event,
+    Identified,
     Joined,
     JoinFailed,
+    KeyChanged,
     OperationFinished,
     OperationId,
     PeerAdded,
@@ -26,7 +29,7 @@ from dht.core.events import (
     ReachabilityChanged,
     RecordStored,
 )
-from dht.keyspace import Key
+from dht.keyspace import Key, solves_puzzle
 from dht.records import Kind
 from dht.shell.stream import EventsLost
 from tests.cli.conftest import Network, Run, start
@@ -100,6 +103,20 @@ def test_json_is_an_object_a_line(
     assert len(said["addresses"]) == 1
 
 
+def test_it_keeps_its_identity_and_its_port_in_a_data_dir(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = []
+    for _ in range(2):
+        paper = Paper("dht://", signal.SIGTERM)
+        monkeypatch.setattr(sys, "stdout", paper)
+        arguments = ["--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "node")]
+        assert run("node", *arguments, "--puzzle-bits", "4").status == 0
+        said.append(paper.getvalue().splitlines()[0])
+    assert said[0] == said[1]
+    assert solves_puzzle(parse_uri(said[0]).id, 4)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_what_happens_is_told_a_line_each(
     options: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
@@ -171,6 +188,21 @@ EVENTS: list[tuple[Event | EventsLost, str, str]] = [
         "nobody answers (127.0.0.1:9); trying again in 1.5 s",
     ),
     (JoinFailed((), 1.0), "join_failed", "nobody answers (nobody to ask); trying again in 1.0 s"),
+    (
+        JoinFailed((BareAddress(PEER.address), HostName("seed.example", 4000)), 1.0),
+        "join_failed",
+        "nobody answers (127.0.0.1:9, seed.example:4000); trying again in 1.0 s",
+    ),
+    (
+        Identified("seed.example:4000", PEER),
+        "identified",
+        f"seed.example:4000 is {PEER.id.hex()[:8]} at 127.0.0.1:9",
+    ),
+    (
+        KeyChanged("127.0.0.1:9", bytes(32), b"\x01" + bytes(31)),
+        "key_changed",
+        f"not taken: 127.0.0.1:9 has the key ae{'a' * 50} now, and had {'a' * 52} before",
+    ),
     (Alone(), "alone", "alone: nobody answers any more"),
     (PeerAdded(PEER), "peer_added", f"+ {PEER.id.hex()[:8]} at 127.0.0.1:9"),
     (PeerRemoved(PEER), "peer_removed", f"- {PEER.id.hex()[:8]} at 127.0.0.1:9"),

@@ -13,7 +13,7 @@ from typing import TypeVar
 import attrs
 
 from dht.config import Config
-from dht.contacts import Address, Contact, contact_at, pack_address
+from dht.contacts import Address, Contact, Introducer, contact_at, pack_address
 from dht.core.channel.plain import ROOM, PlainChannel
 from dht.core.engine import Engine
 from dht.core.events import Event, OperationFinished, OperationId
@@ -21,6 +21,7 @@ from dht.core.held import Held
 from dht.core.outcomes import GetOutcome, LookupOutcome, Members, Outcome, PutOutcome
 from dht.identity import Identity
 from dht.keyspace import Key, plain_key
+from dht.network import Network
 from dht.records import Kind
 from dht.wire.codec import decode_untrusted, encode, pack_contacts
 from dht.wire.messages import (
@@ -208,7 +209,9 @@ class Net:
 
     def add(
         self,
-        *bootstrap: Peer | Stranger,
+        *bootstrap: Peer | Stranger | Introducer,
+        remembered: dict[str, bytes] | None = None,
+        network: Network = Network.named(),
         client: bool | None = False,
         advertised: bool = False,
         config: Config | None = None,
@@ -223,10 +226,18 @@ class Net:
         engine = Engine(
             identity=identity,
             contact=contact,
-            channel=PlainChannel(identity.public_key),
+            channel=PlainChannel(
+                identity.public_key,
+                network=network,
+                random=Random(f"{self.seed} channel {number}"),
+            ),
             random=Random(f"{self.seed} engine {number}"),
             config=config or self.config,
-            bootstrap=[other.contact for other in bootstrap],
+            bootstrap=[
+                other.contact if isinstance(other, Peer | Stranger) else other
+                for other in bootstrap
+            ],
+            remembered=remembered,
             client=client,
             advertised=advertised,
             private_network=self.private_network,

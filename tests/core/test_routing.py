@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dht.config import Config
 from dht.contacts import Contact, ip_of, is_local, subnet_of
 from dht.core.routing import DEAD_AFTER, REPLACED_AFTER, Change, RoutingTable
-from dht.keyspace import KEY_BITS
+from dht.keyspace import KEY_BITS, solves_puzzle
 from tests.core.contacts_for_tests import BITS, contact, contacts, ids, nearest
 
 OWN = 0b1010_0000
@@ -73,6 +73,15 @@ def test_our_own_id_never_enters() -> None:
     assert OWN not in table
     assert len(table) == 0
     assert table.failed(0.0, contact(OWN)) is None
+
+
+def test_only_who_has_paid_for_its_id_enters() -> None:
+    table = table_of([], config=Config(id_puzzle_bits=3, k=20))
+    solved = [node_id for node_id in range(1, 200) if solves_puzzle(node_id, 3)]
+    for node_id in range(1, 200):
+        assert table.wants(contact(node_id)) is (node_id in solved)
+        assert table.add(0.0, contact(node_id)) is (node_id in solved)
+    assert len(table) == len(solved) > 10
 
 
 def test_a_live_old_contact_is_never_evicted_for_a_new_one() -> None:

@@ -124,7 +124,7 @@ def test_an_attempt_to_join_asks_some_of_the_table_and_not_all() -> None:
     node = net.peers[0]
     assert len(node.engine.table) >= JOIN_SAMPLE
     node.engine.resumed(net.now)
-    assert len(node.engine._upkeep._tried) <= JOIN_SAMPLE + 1
+    assert len(node.engine._upkeep._whom()) <= JOIN_SAMPLE + 1
 
 
 def test_a_machine_that_slept_looks_around_at_once() -> None:

@@ -11,8 +11,9 @@ import trio
 import trio.testing
 
 from dht.config import Config
-from dht.contacts import Address, Contact, parse_address, parse_uri
+from dht.contacts import Address, Introducer, parse_address, parse_introducer
 from dht.identity import Identity
+from dht.network import Network
 from dht.shell.node import Node, run_node
 from dht.shell.pump import PortCounters, Pump
 from dht.shell.watch import Watch
@@ -91,7 +92,8 @@ class VirtualNetwork:
     def open(
         self,
         *addresses: str,
-        bootstrap: Iterable[Contact | str] = (),
+        bootstrap: Iterable[Introducer | str] = (),
+        network: Network = Network.named(),
         identity: Identity | None = None,
         clock: VirtualClock | None = None,
         client: bool | None = None,
@@ -104,7 +106,8 @@ class VirtualNetwork:
             VirtualPort(self, tuple(map(parse_address, where))),
             clock or VirtualClock(),
             random=Random(self._seed),
-            bootstrap=tuple(parse_uri(b) if isinstance(b, str) else b for b in bootstrap),
+            bootstrap=tuple(parse_introducer(b) if isinstance(b, str) else b for b in bootstrap),
+            network=network,
             identity=identity,
             client=client,
             config=config,

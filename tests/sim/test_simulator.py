@@ -54,7 +54,7 @@ def test_a_node_may_be_given_its_address_config_and_contacts() -> None:
     )
     assert node.contact.address == address
     assert node.engine.config is config
-    assert node.engine.bootstrap == (simulator.nodes[1].contact,)
+    assert node.engine.bootstrap == [simulator.nodes[1].contact]
     assert simulator.at_address(address) is node
 
 

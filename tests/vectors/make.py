@@ -354,19 +354,77 @@ def refused_rows() -> Rows:
     ]
 
 
+# The network without a key that every node is in unless told otherwise, and one with a key.
+NETWORKS: list[tuple[str, bytes | None]] = [("main", None), ("example", bytes(range(32)))]
+
+
+def _derived(tag: bytes, name: str, key: bytes | None) -> bytes:
+    network_id = blake2s(name.encode(), person=b"dht nwid", digest_size=16).digest()
+    return blake2s(network_id, key=key or bytes(32), person=tag).digest()
+
+
+def network_rows() -> Rows:
+    """What the name and the key of a network are turned into."""
+    return [
+        {
+            "name": name,
+            "key": key and key.hex(),
+            "id": Network.named(name, key).id.hex(),
+            "checksum_key": Network.named(name, key).secrets()[0].checksum_key().hex(),
+            "who_key": Network.named(name, key).secrets()[0].who_key.hex(),
+        }
+        for name, key in NETWORKS
+    ]
+
+
 def datagram_rows() -> Rows:
     """The plain channel's datagrams."""
     rows: Rows = []
-    for row in message_rows()[1::5]:
-        body = b"\x10" + PUBLIC_KEY + bytes.fromhex(row["frame"])
-        checksum = blake2s(body, digest_size=8, person=b"dht plai").digest()
+    for name, key in NETWORKS:
+        for row in message_rows()[1::5]:
+            body = b"\x10" + PUBLIC_KEY + bytes.fromhex(row["frame"])
+            checksum_key = _derived(b"dht chks", name, key)
+            checksum = blake2s(body, digest_size=8, person=b"dht plai", key=checksum_key).digest()
+            rows.append(
+                {
+                    "network": name,
+                    "network_key": key and key.hex(),
+                    "public_key": PUBLIC_KEY.hex(),
+                    "payload": row["frame"],
+                    "datagram": (body + checksum).hex(),
+                }
+            )
+    return rows
+
+
+def who_rows() -> Rows:
+    """A question WHO, and the answer IAM of the node with that public key."""
+    rows: Rows = []
+    for name, key in NETWORKS:
+        nonce, who_key = bytes(range(16)), _derived(b"dht who ", name, key)
+        who, iam = b"\x20" + nonce + bytes(63), b"\x21" + nonce + PUBLIC_KEY
+        who += blake2s(who, key=who_key, digest_size=16).digest()
+        iam += blake2s(iam, key=who_key, digest_size=16).digest()
         rows.append(
             {
+                "network": name,
+                "network_key": key and key.hex(),
+                "nonce": nonce.hex(),
                 "public_key": PUBLIC_KEY.hex(),
-                "payload": row["frame"],
-                "datagram": (body + checksum).hex(),
+                "who": who.hex(),
+                "iam": iam.hex(),
             }
         )
+    return rows
+
+
+def puzzle_rows() -> Rows:
+    """Ids of nodes, and how many zero bits the puzzle finds before the first one."""
+    rows: Rows = []
+    for number in range(40):
+        node = node_id(bytes([number]) * 32)
+        digest = blake2s(key_bytes(node), person=b"dht puzz").digest()
+        rows.append({"id": node.hex(), "bits": 256 - int.from_bytes(digest).bit_length()})
     return rows
 
 
@@ -380,6 +438,9 @@ VECTORS = {
     "spellings": spelling_rows,
     "refused": refused_rows,
     "datagrams": datagram_rows,
+    "networks": network_rows,
+    "who": who_rows,
+    "puzzles": puzzle_rows,
 }
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from dht.contacts import (
     unpack_contact,
 )
 from dht.core.channel.plain import PlainChannel
+from dht.core.channel.who import Who
 from dht.errors import RemoteError
 from dht.identity import Identity
 from dht.keyspace import (
@@ -31,8 +33,10 @@ from dht.keyspace import (
     plain_key,
     record_name,
     signed_key,
+    solves_puzzle,
     topic_key,
 )
+from dht.network import Network
 from dht.records import (
     Head,
     Kind,
@@ -201,13 +205,60 @@ def test_what_is_no_message_is_refused(row: Row) -> None:
 @rows_of("datagrams")
 def test_plain_datagrams(row: Row) -> None:
     public_key, payload = bytes.fromhex(row["public_key"]), bytes.fromhex(row["payload"])
-    sender, receiver = PlainChannel(public_key), PlainChannel(bytes(32))
+    network = network_of(row)
+    sender = PlainChannel(public_key, network=network)
+    receiver = PlainChannel(bytes(32), network=network)
     sender.ask(0.0, contact_at(bytes(32), SOMEWHERE), payload[:8], payload[8:])
     assert sender.datagrams_to_send() == [(bytes.fromhex(row["datagram"]), SOMEWHERE)]
 
     opened = receiver.receive(0.0, bytes.fromhex(row["datagram"]), SOMEWHERE)
     assert opened is not None
     assert (opened.public_key, opened.payload) == (public_key, payload)
+
+
+# ---- networks ----
+
+
+def network_of(row: Row) -> Network:
+    key = row["network_key"]
+    return Network.named(row["network"], key and bytes.fromhex(key))
+
+
+@rows_of("networks")
+def test_networks(row: Row) -> None:
+    network = Network.named(row["name"], row["key"] and bytes.fromhex(row["key"]))
+    secrets = network.secrets()[0]
+    assert network.id.hex() == row["id"]
+    assert secrets.checksum_key().hex() == row["checksum_key"]
+    assert secrets.who_key.hex() == row["who_key"]
+
+
+class Fixed(Random):
+    """Draws the bytes that it was made with."""
+
+    def __init__(self, drawn: bytes) -> None:
+        self.drawn = drawn
+
+    def randbytes(self, n: int) -> bytes:
+        return self.drawn[:n]
+
+
+@rows_of("who")
+def test_who_and_iam(row: Row) -> None:
+    secrets, public_key = network_of(row).secrets(), bytes.fromhex(row["public_key"])
+    asker = Who(bytes(32), secrets, Fixed(bytes.fromhex(row["nonce"])))
+    question = asker.ask(0.0, SOMEWHERE)
+    answer = Who(public_key, secrets, None).receive(0.0, question, SOMEWHERE)
+    assert (question.hex(), answer and answer.hex()) == (row["who"], row["iam"])
+    asker.receive(0.0, bytes.fromhex(row["iam"]), SOMEWHERE)
+    assert asker.identified() == [(SOMEWHERE, public_key)]
+
+
+@rows_of("puzzles")
+def test_puzzles(row: Row) -> None:
+    node, bits = Key.from_hex(row["id"]), row["bits"]
+    assert solves_puzzle(node, bits)
+    assert not solves_puzzle(node, bits + 1)
 
 
 # ---- docs/protocol.md ----

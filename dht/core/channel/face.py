@@ -48,6 +48,13 @@ class Channel(Protocol):
     def answer(self, now: float, ticket: Ticket, payload: bytes) -> None:
         """Sends a payload (request id and message) of at most ``Opened.room`` bytes back."""
 
+    def who(self, now: float, address: Address) -> None:
+        """Asks a bare address for its public key. Every retry is a new call."""
+
+    def identified(self) -> list[tuple[Address, bytes]]:
+        """Who answered ``who`` since the last call: the address that was asked, and the public key
+        that answers there. Only the next answer to a request proves it."""
+
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         """What is to be put on the wire, in order; each datagram is given out once."""
 

@@ -1,6 +1,7 @@
 """The channel without secrets: what it carries, and what it drops."""
 
 from hashlib import blake2s
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,13 @@ from dht.config import DATAGRAM_SIZE_MAX
 from dht.contacts import Contact, contact_at, pack_address
 from dht.core.channel.face import Channel, Opened
 from dht.core.channel.plain import OVERHEAD, ROOM, PlainChannel
+from dht.network import Network
 
 ALICE_KEY, BOB_KEY = b"a" * 32, b"b" * 32
 ALICE = contact_at(ALICE_KEY, pack_address("192.0.2.1", 4001))
 BOB = contact_at(BOB_KEY, pack_address("192.0.2.2", 4002))
 REQUEST_ID = b"12345678"
+CHECKSUM_KEY = Network.named("main").secrets()[0].checksum_key()
 NOW = 0.0
 
 
@@ -52,7 +55,7 @@ def test_a_question_arrives_with_its_sender_and_the_answer_finds_back(message: b
 
 def test_a_datagram_is_tag_key_request_id_message_and_checksum() -> None:
     before = b"\x10" + ALICE_KEY + REQUEST_ID + b"message"
-    checksum = blake2s(before, digest_size=8, person=b"dht plai").digest()
+    checksum = blake2s(before, digest_size=8, person=b"dht plai", key=CHECKSUM_KEY).digest()
     assert asked(b"message") == before + checksum
 
 
@@ -106,7 +109,7 @@ def test_any_other_bytes_are_dropped_and_nothing_is_raised(data: bytes) -> None:
 def sealed(payload: bytes, tag: bytes = b"\x10", key: bytes = ALICE_KEY) -> bytes:
     """A datagram whose checksum is right, whatever else is wrong with it."""
     before = tag + key + payload
-    return before + blake2s(before, digest_size=8, person=b"dht plai").digest()
+    return before + blake2s(before, digest_size=8, person=b"dht plai", key=CHECKSUM_KEY).digest()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,60 @@ def test_the_shortest_and_the_longest_datagram_are_taken() -> None:
         assert channel_of(BOB).receive(NOW, sealed(payload), ALICE.address) == Opened(
             ALICE_KEY, ALICE.address, payload, ALICE.address, ROOM, proved=True
         )
+
+
+# ---- networks ----
+
+OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
+
+
+def passes(sender: Network, receiver: Network) -> bool:
+    """Does what one says in its network reach the other in its own?"""
+    alice = PlainChannel(ALICE_KEY, network=sender)
+    alice.ask(NOW, BOB, REQUEST_ID, b"m")
+    [(data, _)] = alice.datagrams_to_send()
+    return PlainChannel(BOB_KEY, network=receiver).receive(NOW, data, ALICE.address) is not None
+
+
+def test_two_networks_never_mix() -> None:
+    networks = [
+        *(Network.named("main"), Network.named("other")),
+        *(Network.named("main", OLD_KEY), Network.named("main", NEW_KEY)),
+    ]
+    for one in networks:
+        assert [other for other in networks if passes(one, other)] == [one]
+
+
+def test_while_a_key_is_replaced_it_speaks_with_the_first_and_understands_all() -> None:
+    old, new = Network.named("main", OLD_KEY), Network.named("main", NEW_KEY)
+    prepared = Network.named("main", [OLD_KEY, NEW_KEY])
+    changed = Network.named("main", [NEW_KEY, OLD_KEY])
+    assert passes(old, prepared)
+    assert passes(prepared, old)
+    assert passes(prepared, changed)
+    assert passes(changed, prepared)
+    assert passes(new, changed)
+    assert passes(changed, new)
+    assert not passes(changed, old)
+    assert not passes(prepared, new)
+
+
+# ---- WHO and IAM ----
+
+
+def test_a_bare_address_says_who_is_there() -> None:
+    alice, bob = PlainChannel(ALICE_KEY, random=Random(1)), channel_of(BOB)
+    alice.who(NOW, BOB.address)
+    [(question, address)] = alice.datagrams_to_send()
+    assert address == BOB.address
+    assert bob.receive(NOW, question, ALICE.address) is None
+    [(answer, address)] = bob.datagrams_to_send()
+    assert address == ALICE.address
+    assert alice.receive(NOW, answer, BOB.address) is None
+    assert alice.identified() == [(BOB.address, BOB_KEY)]
+    assert alice.identified() == []
+    assert bob.receive(NOW, answer, ALICE.address) is None  # it asked nobody
+    assert (bob.datagrams_to_send(), bob.identified()) == ([], [])
 
 
 def test_it_waits_for_nothing() -> None:
