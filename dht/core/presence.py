@@ -261,6 +261,8 @@ class Presence:
         before = (self.reachable, self.serving)
         self._under_way = False
         self._plan(now, now + self._reachability.end())
+        if not len(self.table):
+            self._reachability.forget()
         if self.reachable is Reachable.UNKNOWN:
             # Where everybody talks with everybody there is no stranger who could tell. Somebody
             # has to serve there, and whoever takes part is reached by all who are there.

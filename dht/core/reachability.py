@@ -246,6 +246,10 @@ class Reachability:
         self._again_s = AGAIN_FIRST_S
         return self._jittered(RECHECK_S)
 
+    def forget(self) -> None:
+        """Everybody who could tell is gone: what was found is of another time."""
+        self.reachable = Reachable.UNKNOWN
+
     def impatient(self) -> None:
         """Something has changed (we joined, our address is another): no long rests now."""
         self._again_s = AGAIN_FIRST_S

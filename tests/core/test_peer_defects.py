@@ -31,11 +31,16 @@ from dht.wire.messages import (
     CLIENT,
     HANDOVER,
     WANT_IPV4,
+    Dial,
+    Dialling,
+    DialStatus,
     Find,
+    Knock,
     Message,
     Nodes,
     Ping,
     Pong,
+    Reach,
     Request,
     Status,
     Store,
@@ -375,6 +380,25 @@ def test_no_container_grows_with_what_strangers_send() -> None:
         assert size <= limit, f"{path} grew from {before.get(path)} to {size}"
     assert engine.storage.count <= 500
     assert len(engine.table) == 0
+
+
+# ---- nobody is sent more than somebody spent on it (HD #297) ----
+
+
+@given(
+    target=strategies.contacts(),
+    nonce=st.binary(min_size=8, max_size=8),
+    flags=st.integers(0, 255),
+    time_s=st.integers(0, 2**40),
+    status=st.sampled_from(DialStatus),
+)
+def test_a_knock_and_the_answer_to_a_wish_for_one_are_no_longer_than_the_wish(
+    target: Contact, nonce: bytes, flags: int, time_s: int, status: DialStatus
+) -> None:
+    dial = encode(Dial(flags=flags, nonce=nonce, contact=target.packed))
+    reach = encode(Reach(flags=flags, nonce=nonce))
+    assert len(encode(Knock(flags=flags, nonce=nonce))) <= min(len(dial), len(reach))
+    assert len(encode(Dialling(time_s=time_s, status=status))) <= min(len(dial), len(reach))
 
 
 # ---- what is counted is not labelled by peers (PL) ----

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dht.config import Config
 from dht.contacts import Address, contact_at, ip_of, pack_address, subnet_of
+from dht.core.channel.face import Opened
 from dht.core.channel.plain import PlainChannel
 from dht.core.events import AddressChanged, Joined, PeerRemoved, ReachabilityChanged
 from dht.core.presence import AROUND_FIRST_S, AROUND_MAX, KEEP_OPEN_S
@@ -201,6 +202,23 @@ def test_a_network_may_begin_with_nodes_that_all_have_to_find_out() -> None:
         assert node.engine.stats().serving
         assert knowing(net, node) == 6
     assert ReachabilityChanged("unknown", serving=True) in net.peers[3].events
+
+
+def test_a_node_that_is_not_reached_serves_again_when_nobody_is_left_who_could_tell() -> None:
+    """Else a network whose last nodes had become clients could never begin again."""
+    net = network()
+    node = newcomer(net, shut=True)
+    assert decides(net, node) == "no"
+    for peer in net.peers[:-1]:
+        net.crash(peer)
+    net.fate = open_door
+    noise = net.stranger()
+    for _ in range(200):
+        noise.say(node, Knock(flags=0, nonce=NONCE))  # something is heard: our own link is up
+        net.run_for(60.0)
+    assert len(node.engine.table) == 0
+    assert node.engine.stats().serving
+    assert node.engine.stats().reachable == "unknown"
 
 
 def test_where_many_are_nobody_serves_for_want_of_knowing() -> None:
@@ -455,6 +473,18 @@ def test_whoever_says_so_from_elsewhere_in_its_name_changes_nothing() -> None:
     liar.contact = contact_at(friend.contact.public_key, liar.address)
     liar.say(node, Ping(flags=CLIENT))
     assert node.knows(friend)
+
+
+def test_whoever_has_not_shown_that_it_is_there_changes_nothing() -> None:
+    """A first message with the address of somebody else, in a channel that tells them apart."""
+    net = Net()
+    node = net.add()
+    friend = net.known(node)
+    opened = Opened(friend.contact.public_key, friend.address, b"", None, 0, proved=False)
+    node.engine._peers.on_question(net.now, opened, CLIENT, friend.contact)
+    assert node.knows(friend)
+    node.engine._peers.on_question(net.now, opened._replace(proved=True), CLIENT, friend.contact)
+    assert not node.knows(friend)
 
 
 def test_a_node_that_moved_is_known_at_its_new_address_once_the_old_one_is_silent() -> None:
