@@ -330,9 +330,8 @@ class Engine:
         a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
         config = self.config
-        if kind is Kind.PLAIN and not self._responder.takes_plain:
-            others = [each for each in self.bootstrap if not isinstance(each, HostName)]
-            check_plain(others or (self.contact,))
+        if kind is Kind.PLAIN:
+            self._check_plain()
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
@@ -499,6 +498,12 @@ class Engine:
     @property
     def _flags(self) -> int:
         return self.families | (CLIENT if self.client else 0)
+
+    def _check_plain(self) -> None:
+        """Raises ``LocalError`` where anybody could overwrite a plain record."""
+        if not self._responder.takes_plain:
+            others = [each for each in self.bootstrap if not isinstance(each, HostName)]
+            check_plain(others or (self.contact,))
 
     def _begin(self, now: float, machine: Any, *, offered: bytes = b"") -> OperationId:
         return self._running.begin(now, machine, joined=self.joined, offered=offered)
