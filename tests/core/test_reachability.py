@@ -173,6 +173,9 @@ def test_who_was_contacted_is_forgotten_after_one_turn_at_the_earliest_and_two_a
 def test_when_more_hosts_are_contacted_than_can_be_known_nobody_is_a_stranger() -> None:
     many = (pack_address(f"1.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in range(CONTACTED_MAX))
     contacted = sent_to(*many)
+    for number in range(1000):
+        contacted.add([(b"", pack_address(f"3.1.{number >> 8}.{number & 255}", 1))])
+    assert len(contacted._now) == CONTACTED_MAX
     assert US in contacted
     contacted.turn()
     assert US in contacted
