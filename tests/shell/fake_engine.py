@@ -1,8 +1,9 @@
 """An engine that does as it is told, and remembers what it was asked."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from dht.contacts import Address
+from dht.contacts import Address, HostName
 from dht.core.events import Event, Joined, OperationFinished, OperationId
 from dht.errors import LocalError
 
@@ -74,6 +75,10 @@ class FakeEngine:
                 del self.under_way[operation_id]
                 outcome: Any = None if error else Ended(name)
                 self.happened.append(OperationFinished(operation_id, outcome, error))
+
+    def resolved(self, now: float, name: HostName, addresses: Iterable[Address]) -> None:
+        self._call("resolved", now)
+        self.outbox += [(str(name).encode(), address) for address in addresses]
 
     def cancel(self, now: float, operation_id: OperationId) -> None:
         self._call("cancel", now)

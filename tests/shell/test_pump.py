@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from dht.contacts import HostName
 from dht.errors import InternalError, LocalError, NodeClosed, NoPeers, QuorumNotReached
 from dht.shell.clock import JUMP_S
 from dht.shell.pump import READERS_MAX, SLEEP_MAX_S, Pump
@@ -473,5 +474,32 @@ def test_readers_are_bounded_and_those_dropped_do_not_count() -> None:
                 pass
             readers[0] = bench.pump.subscribe()
         assert [event async for event in readers[0]] == []
+
+    run(main)
+
+
+# ---- names ----
+
+SEED = HostName("seed.example", 4000)
+
+
+def test_what_a_name_makes_the_engine_say_leaves_at_once() -> None:
+    async def main() -> None:
+        with pumping() as bench:
+            bench.pump.resolved(SEED, [SOURCE])
+            assert bench.port.sent == [b"seed.example:4000"]
+        bench.pump.resolved(SEED, [SOURCE])
+        assert len(bench.engine.times("resolved")) == 1
+
+    run(main)
+
+
+def test_a_mistake_of_ours_over_a_name_ends_the_node() -> None:
+    async def main() -> None:
+        with pumping() as bench:
+            bench.engine.broken.add("resolved")
+            bench.pump.resolved(SEED, [])
+            assert bench.crashes == 1
+            assert isinstance(bench.pump.crashed, ZeroDivisionError)
 
     run(main)
