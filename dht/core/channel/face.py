@@ -25,7 +25,8 @@ class Opened(NamedTuple):
     ticket: Ticket
     #: The longest payload that may go back with this ticket, its request id included.
     room: int
-    #: Has the peer shown that it receives what is sent to ``source``?
+    #: Has the peer shown that it receives what is sent to ``source``, and that this is no copy of
+    #: something older? If not, nothing that it asks may have an effect.
     proved: bool
 
 
@@ -46,7 +47,14 @@ class Channel(Protocol):
         """What a datagram from the network says, or None when it says nothing. Never raises."""
 
     def answer(self, now: float, ticket: Ticket, payload: bytes) -> None:
-        """Sends a payload (request id and message) of at most ``Opened.room`` bytes back."""
+        """Sends a payload (request id and message) of at most ``Opened.room`` bytes back.
+
+        A longer one is not sent: as with ``demand_proof``, the sender asks again.
+        """
+
+    def demand_proof(self, now: float, ticket: Ticket) -> None:
+        """In the place of ``answer``, where the sender is not ``proved`` and its request has an
+        effect: its channel shows that it is where it is, and asks again by itself, once."""
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         """What is to be put on the wire, in order; each datagram is given out once."""
