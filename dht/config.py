@@ -39,6 +39,11 @@ def _check(low: float, high: float) -> Any:
     return validate
 
 
+def _check_bool(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, bool):
+        raise LocalError(f"Config.{attribute.name} is True or False, got {value!r}")
+
+
 def _knob(default: Any, low: float, high: float) -> Any:
     return attrs.field(default=default, validator=_check(low, high))
 
@@ -47,6 +52,10 @@ def _knob(default: Any, low: float, high: float) -> Any:
 @attrs.frozen(kw_only=True)
 class Config:
     """What a node can be told. Raises ``LocalError`` for a value outside its range."""
+
+    #: Are datagrams sealed, and peers who they say they are? False is for simulations, comparisons
+    #: and networks in which everybody is trusted. Both kinds do not hear each other.
+    encrypted: bool = attrs.field(default=True, validator=_check_bool)
 
     # ---- from the papers ----
 

@@ -26,6 +26,7 @@ from ..wire.messages import (
     CLIENT,
     CONTACTS_TOO,
     COUNT_MAX,
+    HANDOVER,
     REQUEST_TYPES,
     WANT_IPV4,
     Block,
@@ -62,6 +63,9 @@ from .tasks import Tasks
 from .timers import Timers
 from .upkeep import Upkeep
 
+#: What a stranger is sent to see whether it is there: a ping, and as a rule another try.
+PINGS = 2
+
 
 @final
 @attrs.define(eq=False)
@@ -69,7 +73,8 @@ class Engine:
     """One node's protocol. See the module's docstring for the contract.
 
     ``contact`` is how others reach this node; ``client``: it asks, and never serves.
-    ``families``: of which addresses contacts are of use, ``WANT_IPV4 | WANT_IPV6``.
+    ``families``: of which addresses contacts are of use, ``WANT_IPV4 | WANT_IPV6``. ``keyed``: does
+    the network have a key? A wrong one is a reason for silence, which errors then name.
     """
 
     identity: Identity
@@ -80,6 +85,7 @@ class Engine:
     bootstrap: Sequence[Contact] = attrs.field(default=(), kw_only=True)
     client: bool = attrs.field(default=False, kw_only=True)
     families: int = attrs.field(default=WANT_IPV4, kw_only=True)
+    keyed: bool = attrs.field(default=False, kw_only=True)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
     _requests: Requests = attrs.field(init=False)
@@ -438,17 +444,26 @@ class Engine:
             isinstance(message, Fetch) and message.value_hash in self._responder.offers
         ):
             return  # a client answers nothing, but hands over the values of its own puts
+        if not opened.proved and (isinstance(message, Store) or message.flags & HANDOVER):
+            self.channel.demand_proof(now, opened.ticket)  # it would have an effect
+            return
         self._responder.time_s = self._home.time_s(now)
         if isinstance(message, Store):
             self._responder.wall_s = self._home.trusted_wall_s(now)
         self._counters.requests_served += 1
-        answer = self._responder.answer(now, asker, message, opened.room)
+        # Who is no stranger has proved where it is; a stranger's datagram also pays for the pings
+        # that are to tell whether it is there.
+        pings = 0 if opened.proved else PINGS * self.channel.ping_size
+        room = opened.room - pings if type(message) is Find else opened.room
+        answer = self._responder.answer(now, asker, message, room)
         if isinstance(answer, Pull):
             answer = self._pulls.begin(
                 now, asker, answer, ticket=opened.ticket, request_id=request_id
             )
-        self.channel.answer(now, opened.ticket, request_id + encode(answer))
-        if not message.flags & CLIENT and asker.id not in self.table:
+        payload = request_id + encode(answer)
+        self.channel.answer(now, opened.ticket, payload)
+        paid = len(payload) + pings <= opened.room
+        if paid and not message.flags & CLIENT and asker.id not in self.table:
             self._upkeep.on_stranger(now, asker)
 
     def _on_stored(self, now: float, record: Record) -> None:
@@ -459,4 +474,5 @@ class Engine:
         self._upkeep.on_tended(now, kind, key)
 
     def _tried(self) -> str:
-        return self._upkeep.tried()
+        hint = "; with a wrong network key it looks just the same" if self.keyed else ""
+        return self._upkeep.tried() + hint

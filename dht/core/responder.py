@@ -10,7 +10,7 @@ from typing import final
 import attrs
 
 from ..config import VALUE_INLINE_MAX, Config
-from ..contacts import CONTACT6_SIZE, Contact
+from ..contacts import CONTACT4_SIZE, CONTACT6_SIZE, Contact
 from ..errors import RemoteError
 from ..keyspace import Key
 from ..records import Head, Record
@@ -19,6 +19,7 @@ from ..wire.messages import (
     CONTACTS_TOO,
     HANDOVER,
     HASHES,
+    WANT_IPV6,
     Answer,
     Block,
     Fetch,
@@ -231,7 +232,8 @@ class Responder:
         self, asker: Contact, target: int, count: int, flags: int, room: int
     ) -> tuple[bytes, bytes]:
         """The nearest contacts that the asker has a use for, as many as fit."""
-        count = min(count, self.config.k, (room - ANSWER_RESERVE) // CONTACT6_SIZE)
+        size = CONTACT6_SIZE if flags & WANT_IPV6 else CONTACT4_SIZE
+        count = min(count, self.config.k, (room - ANSWER_RESERVE) // size)
         if count <= 0:
             return b"", b""
         nearest = self.table.closest(target, count + 1)

@@ -25,6 +25,7 @@ from ..contacts import (
 )
 from ..core.arguments import check_value
 from ..core.channel.plain import PlainChannel
+from ..core.channel.secure import SecureChannel
 from ..core.engine import Engine
 from ..core.events import OperationFinished
 from ..core.operations import Shared
@@ -33,6 +34,7 @@ from ..core.via import Structured, search_via
 from ..errors import InternalError, LocalError, QuorumNotReached
 from ..identity import Identity
 from ..keyspace import Key, content_key, plain_key
+from ..network import Network
 from ..records import Kind, value_hash
 from ..wire.messages import WANT_IPV4, WANT_IPV6
 from .clock import Clock, SystemClock
@@ -41,6 +43,7 @@ from .stats import Stats, stats_of
 from .stream import EventStream
 from .udp import UdpPort
 
+_MAIN = Network.named()
 #: Operations under way at once in ``get_many`` and ``put_many``.
 IN_FLIGHT = 16
 
@@ -351,6 +354,8 @@ async def open_node(
     listen: str | Iterable[str] = "0.0.0.0:0",
     *,
     bootstrap: str | Contact | Iterable[str | Contact] = (),
+    network: str = "main",
+    network_key: bytes | Iterable[bytes] | None = None,
     identity: Identity | None = None,
     advertise: str | Iterable[str] = (),
     client: bool = False,
@@ -362,7 +367,9 @@ async def open_node(
     wildcard listens on every interface of its family. ``bootstrap``: ``dht://`` URIs or contacts
     of nodes of the network to join; without any it is a network of one. The block begins when
     the node has joined, or when its first attempt has failed: it goes on trying by itself, and
-    until it succeeds operations raise ``NoPeers``. ``identity``: a fresh one unless given.
+    until it succeeds operations raise ``NoPeers``. ``network``: its public name; two networks never
+    mix. ``network_key``: 32 secret bytes, without which nobody takes part or gets an answer; while
+    one replaces another, both, the newer first. ``identity``: a fresh one unless given.
     ``advertise``: where others reach this node, if that is not where it listens. ``client``: True
     asks, and never serves.
 
@@ -381,6 +388,9 @@ async def open_node(
     _check_type("identity", identity, Identity, optional=True)
     _check_type("client", client, bool)
     _check_type("config", config, Config)
+    member_of = Network.named(network, network_key)
+    if member_of.is_secret and not config.encrypted:
+        raise LocalError("Config(encrypted=False) keeps no secret: leave network_key out")
     port = UdpPort.bind(where)
     try:
         async with run_node(
@@ -388,6 +398,7 @@ async def open_node(
             SystemClock(),
             random=SystemRandom(),
             bootstrap=contacts,
+            network=member_of,
             identity=identity,
             advertise=told,
             client=client,
@@ -405,6 +416,7 @@ async def run_node(
     *,
     random: Random,
     bootstrap: tuple[Contact, ...] = (),
+    network: Network = _MAIN,
     identity: Identity | None = None,
     advertise: tuple[Address, ...] = (),
     client: bool = False,
@@ -421,10 +433,13 @@ async def run_node(
     engine = Engine(
         identity=identity,
         contact=contact_at(identity.public_key, addresses[0]),
-        channel=PlainChannel(identity.public_key),
+        channel=SecureChannel(identity, network, random)
+        if config.encrypted
+        else PlainChannel(identity.public_key),
         random=random,
         config=config,
         bootstrap=bootstrap,
+        keyed=network.is_secret,
         client=client,
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
     )

@@ -19,6 +19,7 @@ from dht.keyspace import content_key, key_bytes, node_id, plain_key
 from dht.records import PIECE_SIZE, VERSION_MAX, Kind, Record, piece_hashes, value_hash
 from dht.wire import messages as wire
 from dht.wire.codec import copy_of, encode
+from tests.vectors import conversation
 
 FOLDER = Path(__file__).parent
 DAY_MS = 24 * 3600 * 1000
@@ -269,6 +270,12 @@ def datagram_rows() -> Rows:
     return rows
 
 
+def channel_rows() -> Rows:
+    """The encrypted channel's datagrams: one conversation, and with what it is made."""
+    frames = {row["type"]: bytes.fromhex(row["frame"]) for row in reversed(message_rows())}
+    return conversation.rows(frames["Store"], frames["Stored"], frames["Find"])
+
+
 VECTORS = {
     "keyspace": keyspace_rows,
     "contacts": contact_rows,
@@ -278,6 +285,7 @@ VECTORS = {
     "spellings": spelling_rows,
     "refused": refused_rows,
     "datagrams": datagram_rows,
+    "channel": channel_rows,
 }
 
 

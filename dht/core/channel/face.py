@@ -8,6 +8,10 @@ another.
 from typing import Any, NamedTuple, Protocol
 
 from ...contacts import Address, Contact
+from ...wire.messages import REQUEST_ID_SIZE
+
+#: The longest request id and ``Ping``: an array, its tag, and flags in one byte or two.
+PING_FRAME_SIZE = REQUEST_ID_SIZE + 4
 
 #: What ``answer`` needs to send something back. Only the channel that made it looks inside.
 Ticket = Any
@@ -35,7 +39,11 @@ class Channel(Protocol):
 
     @property
     def overhead(self) -> int:
-        """Bytes that a datagram has beside its payload, at most."""
+        """Bytes that a datagram has beside its payload, when there is nothing else to say."""
+
+    @property
+    def ping_size(self) -> int:
+        """Bytes of the datagram that asks a stranger whether it is there."""
 
     def ask(self, now: float, contact: Contact, request_id: bytes, payload: bytes) -> None:
         """Sends a request: ``request_id`` and then ``payload``, the encoded message.

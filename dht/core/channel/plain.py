@@ -15,7 +15,7 @@ from ...config import DATAGRAM_SIZE_MAX
 from ...contacts import Address, Contact
 from ...identity import PUBLIC_KEY_SIZE
 from ...wire.messages import REQUEST_ID_SIZE
-from .face import Opened, Ticket
+from .face import PING_FRAME_SIZE, Opened, Ticket
 
 PLAIN_TAG = 0x10
 CHECKSUM_SIZE = 8
@@ -36,6 +36,7 @@ class PlainChannel:
     """Sends and receives in the name of one public key. Has no state beside its outbox."""
 
     overhead = OVERHEAD
+    ping_size = OVERHEAD + PING_FRAME_SIZE
 
     def __init__(self, identity_public_key: bytes) -> None:
         assert len(identity_public_key) == PUBLIC_KEY_SIZE

@@ -25,7 +25,7 @@ from ...network import Network
 from ...wire.messages import REQUEST_ID_SIZE
 from .elsewhere import Elsewhere
 from .epochs import Epochs
-from .face import Opened, Ticket
+from .face import PING_FRAME_SIZE, Opened, Ticket
 from .given import Given
 from .handshakes import STARTED_S, Answering, Asked, Started, Starting
 from .packets import (
@@ -37,6 +37,7 @@ from .packets import (
     DATA_ROOM,
     ECHO,
     INIT,
+    INIT_OVERHEAD,
     INIT_ROOM,
     KEEP,
     KEPT,
@@ -76,6 +77,7 @@ class SecureChannel:
     of tests."""
 
     overhead = DATA_OVERHEAD
+    ping_size = INIT_OVERHEAD + PING_FRAME_SIZE
 
     def __init__(self, identity: Identity, network: Network, random: Random) -> None:
         secrets = network.secrets()

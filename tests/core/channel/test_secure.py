@@ -8,6 +8,7 @@ from dht.contacts import contact_at, pack_address
 from dht.core.channel import epochs, handshakes, load, secure, session
 from dht.core.channel.epochs import EPOCH_S
 from dht.core.channel.given import KEY_PATIENCE_S
+from dht.core.channel.noise import Keys
 from dht.core.channel.packets import (
     CHALLENGE,
     COOKIE,
@@ -199,7 +200,7 @@ def _fill(end: End, address: bytes) -> None:
                 address=pack_address(".".join(map(str, address[:4])), number + 1),
                 cid=b"full" + number.to_bytes(4),
                 peer_cid=number.to_bytes(8),
-                keys=session.Keys(b"k" * 32, b"k" * 32),
+                keys=Keys(b"k" * 32, b"k" * 32),
                 initiated=False,
             ),
         )
@@ -272,6 +273,72 @@ def test_a_request_in_the_place_of_an_answer_gets_none() -> None:
     assert theirs.channel.datagrams_to_send() == []
     ours.ask(theirs)
     assert len(ours.answers) == 1
+
+
+def test_a_second_answer_does_not_go_where_nothing_is_proved() -> None:
+    wire = Wire()
+    ours, theirs = wire.pair()
+    ours.ask(theirs)
+    wire.move(ours, address_of(99))  # its token is for where it was
+    ours.say(theirs, other(FIND))
+    [(source, _, data)] = wire.queue
+    wire.queue.clear()
+    opened = theirs.channel.receive(wire.now, data, source)
+    assert opened is not None
+    theirs.channel.answer(wire.now, opened.ticket, opened.payload[:8] + b"first")
+    assert len(theirs.channel._pending) == 1
+    theirs.channel.answer(wire.now, opened.ticket, opened.payload[:8] + b"second")
+    assert [data[0] for data, _ in theirs.channel.datagrams_to_send()] == [REPLY]
+
+
+def test_a_peer_that_is_never_content_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire()
+    ours, theirs = wire.pair()
+    monkeypatch.setattr(epochs.Epochs, "token_holds", lambda *_: False)
+    monkeypatch.setattr(session.Pending, "has_room", lambda *_: False)
+    ours.ask(theirs, STORE)
+    assert not ours.answers
+    assert wire.inits() == 1 + secure.AGAIN_MAX
+
+
+def test_only_so_many_wait_for_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secure, "QUEUE_MAX", 3)
+    wire = Wire()
+    ours, theirs = wire.pair()
+    ours.ask(theirs)
+    start = len(wire.log)
+    for _ in range(8):
+        ours.say(theirs, other(FIND))
+    assert wire.inits(start) == 2
+    wire.run()
+    assert len(ours.answers) == 9
+
+
+def test_who_has_no_room_for_a_session_that_it_asked_for_does_without() -> None:
+    wire = Wire()
+    ours, theirs = wire.pair()
+    ours.ask(theirs)
+    _fill(ours, theirs.address)
+    request_id = ours.ask(theirs, other(FIND))
+    assert ours.answers[request_id]
+    assert ours.channel.sessions_held == SESSIONS_PER_SOURCE_MAX
+    long = STORE.ljust(DATA_ROOM - 8, b"x")
+    start = len(wire.log)
+    ours.say(theirs, long)
+    assert wire.kinds(start) == [], "and what needs one is not even begun"
+
+
+def test_a_session_on_trial_is_not_kept_where_there_are_too_many() -> None:
+    wire = Wire()
+    ours, theirs = wire.pair()
+    ours.say(theirs, STORE)
+    for _ in range(2):
+        source, to, data = wire.queue.pop(0)
+        wire.ends[to].hear(data, source)
+    _fill(theirs, ours.address)
+    wire.run()
+    assert theirs.channel.sessions_held == SESSIONS_PER_SOURCE_MAX
+    assert theirs.requests == []
 
 
 # ---- retries ----
@@ -603,7 +670,9 @@ def test_a_challenge_makes_us_ask_again_once_a_second_at_most() -> None:
     peers = theirs.channel._current[ours.contact.packed]
     start = len(wire.log)
     for _ in range(5):
-        theirs.channel._elsewhere.on_moved(wire.now, peers, _next_packet(ours, theirs), b"x" * 6)
+        theirs.channel._elsewhere.on_moved(
+            wire.now, peers, _next_packet(ours, theirs), address_of(66)
+        )
         [(challenge, _)] = theirs.channel.datagrams_to_send()
         ours.hear(challenge, theirs.address)
     assert wire.kinds(start).count(ECHO) == 5
@@ -620,7 +689,7 @@ def test_a_peer_that_moved_to_where_there_is_no_room_stays_where_it_was() -> Non
     _fill(theirs, address_of(99))
     wire.move(ours, address_of(99))
     ours.ask(theirs, other(FIND))
-    assert theirs.channel._current[contact_at(ours.identity.public_key, address_of(0)).packed]
+    assert ours.identity.public_key + address_of(0) in theirs.channel._current
 
 
 def test_a_session_that_waits_for_its_proof_is_not_proved_from_elsewhere() -> None:

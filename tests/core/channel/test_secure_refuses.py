@@ -16,6 +16,7 @@ from dht.core.channel.packets import (
     CHALLENGE,
     COOKIE,
     DATA,
+    DATA_ROOM,
     ECHO,
     INIT,
     KEEP,
@@ -170,6 +171,20 @@ def test_a_kind_of_packet_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_dead(wire, end, bytes([tag]) + data[1:], source)
     assert_dead(wire, end, b"", source)
     assert_alive(wire, end, data, source)
+
+
+def test_what_is_longer_than_a_datagram_however_right_it_is() -> None:
+    wire, ours, theirs = acquainted()
+    session = ours.channel._current[theirs.contact.packed]
+    for size in (DATA_ROOM + 1, DATA_ROOM):
+        sealed = ours.channel._sessions.seal(session, DATA, b"8 bytes.".ljust(size, b"x"), None)
+        if size > DATA_ROOM:
+            assert_dead(wire, theirs, sealed, ours.address)
+        else:
+            assert theirs.hear(sealed, ours.address) is not None
+    right = pack_first(0, bytes(16), b"8 bytes." + FIND, padded=True)
+    assert_dead(wire, theirs, forge(theirs, payload=right + b"\0"), ELSEWHERE)
+    assert theirs.hear(forge(theirs, payload=right), ELSEWHERE) is not None
 
 
 # ---- first messages ----
@@ -488,6 +503,15 @@ def test_it_is_believed_only_of_what_was_asked_and_not_too_often() -> None:
     wire.queue.clear()
     assert_dead(wire, ours, told(asked), theirs.address)
     assert ours.channel._sessions.of_peer(session.peer_cid, theirs.address) is session
+    # It was a lie: the peer is heard in that session. Told again at once, it is not believed.
+    theirs.ask(ours, other(FIND))
+    ours.say(theirs, other(FIND))
+    assert wire.kinds()[-1] == DATA
+    wire.queue.clear()
+    assert_dead(wire, ours, told(session.sent - 1), theirs.address)
+    wire.now += elsewhere.NO_SESSION_AGAIN_S
+    ours.hear(told(session.sent - 1), theirs.address)
+    assert wire.kinds()[-1] == INIT
 
 
 def test_a_packet_shorter_than_its_challenge_is_not_answered_elsewhere() -> None:
