@@ -53,6 +53,10 @@ def _knob(default: Any, low: float, high: float) -> Any:
 class Config:
     """What a node can be told. Raises ``LocalError`` for a value outside its range."""
 
+    #: Are datagrams sealed, and peers who they say they are? False is for simulations, comparisons
+    #: and networks in which everybody is trusted. Both kinds do not hear each other.
+    encrypted: bool = attrs.field(default=True, validator=_check_bool)
+
     # ---- from the papers ----
 
     #: Contacts a bucket, and answers a lookup goes through before it says "nobody has it".

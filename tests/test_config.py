@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dht.config import VALUE_INLINE_MAX, Config
 from dht.errors import LocalError
 
-KNOBS = [field.name for field in attrs.fields(Config)]
+KNOBS = [field.name for field in attrs.fields(Config) if field.type is not bool]
+SWITCHES = [field.name for field in attrs.fields(Config) if field.type is bool]
 WHOLE_KNOBS = [field.name for field in attrs.fields(Config) if field.type is int]
 
 SWITCHES = [field.name for field in attrs.fields(Config) if field.type is bool]
@@ -37,6 +38,14 @@ def test_what_is_counted_is_a_whole_number(name: str) -> None:
         Config(**{name: 2.0})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("value", [0, 1, None, "yes"])
+def test_a_switch_is_on_or_off(name: str, value: object) -> None:
+    with pytest.raises(LocalError, match=rf"Config\.{name} is True or False, got {value!r}"):
+        Config(**{name: value})  # type: ignore[arg-type]
+    assert getattr(Config(**{name: False}), name) is False
+
+
 @given(st.sampled_from(KNOBS), st.floats() | st.integers())
 def test_any_number_is_taken_or_refused_with_a_local_error(name: str, value: float) -> None:
     try:
@@ -48,7 +57,7 @@ def test_any_number_is_taken_or_refused_with_a_local_error(name: str, value: flo
 
 def test_knobs_are_given_by_name_and_stay() -> None:
     with pytest.raises(TypeError):
-        Config(20)  # type: ignore[call-arg]
+        Config(20)  # type: ignore[call-arg, arg-type]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Config().k = 5  # type: ignore[misc]
 

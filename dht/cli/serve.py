@@ -59,8 +59,7 @@ def node(
     """Run a node until Ctrl-C.
 
     Its first line is its URI, by which others join; then comes a line for everything that
-    happens. Without --bootstrap it is the first node of a new network. Traffic is not encrypted:
-    listen where you trust the network.
+    happens. Without --bootstrap it is the first node of a new network.
     """
 
     async def serve() -> None:

@@ -27,6 +27,7 @@ from ..wire.messages import (
     CLIENT,
     CONTACTS_TOO,
     COUNT_MAX,
+    HANDOVER,
     REACH_TYPES,
     REQUEST_TYPES,
     WANT_IPV4,
@@ -73,6 +74,9 @@ from .upkeep import Checked, Upkeep
 
 # Looked up once: the hot path compares with it at every datagram.
 _JOINED: Final = Standing.JOINED
+
+#: What a stranger is sent to see whether it is there: a ping, and as a rule another try.
+PINGS = 2
 
 
 @final
@@ -542,17 +546,26 @@ class Engine:
             isinstance(message, Fetch) and message.value_hash in self._responder.offers
         ):
             return  # a client answers nothing, but hands over the values of its own puts
+        if not opened.proved and (isinstance(message, Store) or message.flags & HANDOVER):
+            self.channel.demand_proof(now, opened.ticket)  # it would have an effect
+            return
         self._responder.time_s = self._home.time_s(now)
         if isinstance(message, Store):
             self._responder.wall_s = self._home.trusted_wall_s(now)
         self._counters.requests_served += 1
-        answer = self._responder.answer(now, asker, message, opened.room)
+        # Who is no stranger has proved where it is; a stranger's datagram also pays for the pings
+        # that are to tell whether it is there.
+        pings = 0 if opened.proved else PINGS * self.channel.ping_size
+        room = opened.room - pings if type(message) is Find else opened.room
+        answer = self._responder.answer(now, asker, message, room)
         if isinstance(answer, Pull):
             answer = self._pulls.begin(
                 now, asker, answer, ticket=opened.ticket, request_id=request_id
             )
-        self.channel.answer(now, opened.ticket, request_id + encode(answer))
-        self._peers.on_question(now, opened, message.flags, asker)
+        payload = request_id + encode(answer)
+        self.channel.answer(now, opened.ticket, payload)
+        if len(payload) + pings <= opened.room:
+            self._peers.on_question(now, opened, message.flags, asker)
 
     def _on_stored(self, now: float, record: Record) -> None:
         if self.watched:

@@ -155,6 +155,8 @@ class Presence:
         """Somebody wants a knock, or one for another, or knocks."""
         if isinstance(message, Knock):
             self._on_knock(now, message.nonce, asker.address)
+        elif not opened.proved:
+            self.tasks.channel.demand_proof(now, opened.ticket)  # what it asks has an effect
         elif isinstance(message, Reach | Dial) and self.home.serves:
             status = self._status(now, opened, message, asker)
             answer = Dialling(self.home.time_s(now), status)

@@ -10,7 +10,7 @@ from typing import final
 import attrs
 
 from ..config import VALUE_INLINE_MAX, Config
-from ..contacts import ADDRESS6_SIZE, CONTACT6_SIZE, Contact, is_local
+from ..contacts import ADDRESS6_SIZE, CONTACT4_SIZE, CONTACT6_SIZE, Contact, is_local
 from ..errors import RemoteError
 from ..keyspace import Key
 from ..records import Head, Kind, Record
@@ -27,6 +27,7 @@ from ..wire.messages import (
     HANDOVER,
     HASHES,
     REQUEST_ID_SIZE,
+    WANT_IPV6,
     Answer,
     Block,
     Browse,
@@ -280,7 +281,8 @@ class Responder:
         self, asker: Contact, target: int, count: int, flags: int, room: int
     ) -> tuple[bytes, bytes]:
         """The nearest contacts that the asker has a use for, as many as fit."""
-        count = min(count, self.config.k, (room - ANSWER_RESERVE) // CONTACT6_SIZE)
+        size = CONTACT6_SIZE if flags & WANT_IPV6 else CONTACT4_SIZE
+        count = min(count, self.config.k, (room - ANSWER_RESERVE) // size)
         if count <= 0:
             return b"", b""
         nearest = self.table.closest(target, count + 1)

@@ -26,7 +26,9 @@ from ..contacts import (
     parse_address,
 )
 from ..core.arguments import check_value
+from ..core.channel.face import Channel
 from ..core.channel.plain import PlainChannel
+from ..core.channel.secure import SecureChannel
 from ..core.engine import Engine
 from ..core.events import OperationFinished
 from ..core.operations import Shared
@@ -55,6 +57,7 @@ from .pump import DatagramPort, Pump
 from .stats import Stats, stats_of
 from .stream import EventStream
 
+_MAIN = Network.named()
 #: Operations under way at once in ``get_many`` and ``put_many``.
 IN_FLIGHT = 16
 
@@ -493,6 +496,8 @@ async def open_node(
     """
     of_network = Network.named(network, network_key)
     _check_type("config", config, Config)
+    if of_network.is_secret and not config.encrypted:
+        raise LocalError("Config(encrypted=False) keeps no secret: leave network_key out")
     introducers = introducers_of(bootstrap, config)
     told = _addresses("advertise", advertise)
     for address in told:
@@ -557,7 +562,7 @@ async def run_node(
     engine = Engine(
         identity=identity,
         contact=contact_at(identity.public_key, addresses[0]),
-        channel=PlainChannel(identity.public_key, network=network, random=random),
+        channel=_channel(identity, network, random, encrypted=config.encrypted),
         random=random,
         config=config,
         bootstrap=bootstrap,
@@ -583,6 +588,12 @@ async def run_node(
             await errands.end()
     if pump.crashed is not None:
         raise InternalError("the node crashed: please report it") from pump.crashed
+
+
+def _channel(identity: Identity, network: Network, random: Random, *, encrypted: bool) -> Channel:
+    if encrypted:
+        return SecureChannel(identity, network, random)
+    return PlainChannel(identity.public_key, network=network, random=random)
 
 
 def _value(outcome: GetOutcome, default: _T | None) -> bytes | _T | None:

@@ -18,6 +18,7 @@ import attrs
 from ..config import Config
 from ..contacts import Address, Contact, contact_at, pack_address
 from ..core.channel.plain import PlainChannel
+from ..core.channel.secure import SecureChannel
 from ..core.engine import Engine
 from ..core.events import OperationFinished, OperationId
 from ..core.outcomes import GetOutcome, LookupOutcome, PutOutcome
@@ -25,6 +26,7 @@ from ..core.storage import Storage
 from ..errors import InternalError, LocalError, NodeClosed
 from ..identity import Identity
 from ..keyspace import Key, plain_key
+from ..network import Network
 from ..records import Kind, Record
 from .links import WIDE_AREA, LinkModel
 from .nat import LIFETIME_S, Nat, NatKind
@@ -40,6 +42,8 @@ _FIRST_LOCAL = 0x0A_00_00_01
 # So do NATs, from 11.0.0.1 on; who is behind one has an address of the local range.
 _FIRST_NAT = 0x0B_00_00_01
 _NODES_MAX = 9 * 2**16
+
+_NETWORK = Network.named("sim")
 
 #: Starts an operation: given the engine and the time, it returns the operation's id.
 Start = Callable[[Engine, float], OperationId]
@@ -83,7 +87,8 @@ class Simulator(World[SimNode]):
 
     ``local``: the nodes have private addresses (10.x) instead of a public /24 each. ``config`` is
     that of nodes which are not given another. ``private_network``: everybody trusts everybody, as
-    with a network key, so plain records are taken everywhere.
+    with a network key, so plain records are taken everywhere. ``encrypted``: they speak as nodes
+    outside do, which takes a few times as long; their ``Config.encrypted`` counts for nothing here.
     """
 
     def __init__(
@@ -94,11 +99,13 @@ class Simulator(World[SimNode]):
         config: Config = Config(),
         local: bool = False,
         private_network: bool = True,
+        encrypted: bool = False,
     ) -> None:
         super().__init__(seed, links=links)
         self.config = config
         self.local = local
         self.private_network = private_network
+        self.encrypted = encrypted
         self._random = Random(f"{seed} nodes")
         self._running: dict[int, SimNode] = {}
         self._nats_made = 0
@@ -246,12 +253,15 @@ class Simulator(World[SimNode]):
     def _start(
         self, node: SimNode, bootstrap: Sequence[Contact], disk: Storage | None = None
     ) -> None:
+        random = Random(self._random.getrandbits(64))
         engine = Engine(
             identity=node.identity,
-            random=Random(self._random.getrandbits(64)),
+            random=random,
             config=node.config,
             contact=node.contact,
-            channel=PlainChannel(node.identity.public_key, random=Random(node.identity.public_key)),
+            channel=SecureChannel(node.identity, _NETWORK, random)
+            if self.encrypted
+            else PlainChannel(node.identity.public_key, random=Random(node.identity.public_key)),
             bootstrap=bootstrap,
             client=node.client,
             private_network=self.private_network,

@@ -29,6 +29,7 @@ from dht.network import Network
 from dht.records import PIECE_SIZE, VERSION_MAX, Kind, Record, piece_hashes, value_hash
 from dht.wire import messages as wire
 from dht.wire.codec import copy_of, encode
+from tests.vectors import conversation
 
 FOLDER = Path(__file__).parent
 DAY_MS = 24 * 3600 * 1000
@@ -428,6 +429,12 @@ def puzzle_rows() -> Rows:
     return rows
 
 
+def channel_rows() -> Rows:
+    """The encrypted channel's datagrams: one conversation, and with what it is made."""
+    frames = {row["type"]: bytes.fromhex(row["frame"]) for row in reversed(message_rows())}
+    return conversation.rows(frames["Store"], frames["Stored"], frames["Find"])
+
+
 VECTORS = {
     "keyspace": keyspace_rows,
     "contacts": contact_rows,
@@ -441,6 +448,7 @@ VECTORS = {
     "networks": network_rows,
     "who": who_rows,
     "puzzles": puzzle_rows,
+    "channel": channel_rows,
 }
 
 

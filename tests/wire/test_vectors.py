@@ -5,7 +5,7 @@ code is wrong, or the protocol was changed, and then docs/protocol.md and CHANGE
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ import pytest
 
 from dht.author import Author, AuthorId
 from dht.contacts import (
+    Address,
     contact_at,
     format_address,
     pack_address,
@@ -22,7 +23,10 @@ from dht.contacts import (
     parse_uri,
     unpack_contact,
 )
+from dht.core.channel.face import Opened
+from dht.core.channel.load import Gate, Verdict
 from dht.core.channel.plain import PlainChannel
+from dht.core.channel.secure import SecureChannel
 from dht.core.channel.who import Who
 from dht.errors import RemoteError
 from dht.identity import Identity
@@ -49,6 +53,7 @@ from dht.records import (
 )
 from dht.wire import messages as wire
 from dht.wire.codec import decode_untrusted, encode
+from tests.vectors import conversation
 from tests.vectors.make import FOLDER, VECTORS, text_of, value_of_size
 
 Row = dict[str, Any]
@@ -259,6 +264,69 @@ def test_puzzles(row: Row) -> None:
     node, bits = Key.from_hex(row["id"]), row["bits"]
     assert solves_puzzle(node, bits)
     assert not solves_puzzle(node, bits + 1)
+
+
+# ---- the encrypted channel ----
+
+
+class Drawn(Random):
+    """Randomness that was written down: by the length that is asked for, in its order."""
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        super().__init__(0)
+        self._values = list(values)
+
+    def randbytes(self, n: int) -> bytes:
+        value = next(each for each in self._values if len(each) == n)
+        self._values.remove(value)
+        return value
+
+
+def test_the_encrypted_channel_speaks_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node under load, and a peer that moves, as in the vectors: every datagram is theirs."""
+    _, *rows = load("channel")
+    told = [bytes.fromhex(row["datagram"]) for row in rows]
+    store, stored, find = (bytes.fromhex(rows[at]["frame"]) for at in (0, 5, 6))
+    home, away, there = map(Address, (conversation.HOME, conversation.AWAY, conversation.THERE))
+    asker = SecureChannel(conversation.ASKER, conversation.NETWORK, Drawn(conversation.ASKER_DRAWS))
+    answerer = SecureChannel(
+        conversation.ANSWERER, conversation.NETWORK, Drawn(conversation.ANSWERER_DRAWS)
+    )
+    contact = contact_at(conversation.ANSWERER.public_key, there)
+    said: list[bytes] = []
+
+    def sent(channel: SecureChannel) -> bytes:
+        [(data, _)] = channel.datagrams_to_send()
+        said.append(data)
+        return data
+
+    def heard(channel: SecureChannel, data: bytes, source: Address) -> Opened:
+        opened = channel.receive(0.0, data, source)
+        assert opened is not None
+        return opened
+
+    asker.ask(0.0, contact, store[:8], store[8:])
+    with monkeypatch.context() as patch:
+        patch.setattr(Gate, "judge", lambda *_, **__: Verdict.COOKIE)
+        assert answerer.receive(0.0, sent(asker), home) is None
+    asker.receive(0.0, sent(answerer), there)
+    answerer.demand_proof(0.0, heard(answerer, sent(asker), home).ticket)
+    asker.receive(0.0, sent(answerer), there)
+    opened = heard(answerer, sent(asker), home)
+    assert (opened.public_key, opened.payload) == (conversation.ASKER.public_key, store)
+    answerer.answer(0.0, opened.ticket, stored)
+    assert heard(asker, sent(answerer), there).payload == stored
+    asker.ask(0.0, contact, find[:8], find[8:])
+    assert answerer.receive(0.0, sent(asker), away) is None
+    asker.receive(0.0, sent(answerer), there)
+    (echo, _), (again, _) = asker.datagrams_to_send()
+    said += [echo, again]
+    answerer.receive(0.0, echo, away)
+    assert heard(answerer, again, away).payload == find
+    restarted = SecureChannel(conversation.ANSWERER, conversation.NETWORK, Random(1))
+    restarted.receive(0.0, told[6][:9] + (9).to_bytes(4) + told[6][13:], away)
+    sent(restarted)
+    assert said == told
 
 
 # ---- docs/protocol.md ----

@@ -8,6 +8,10 @@ another.
 from typing import Any, NamedTuple, Protocol
 
 from ...contacts import Address, Contact
+from ...wire.messages import REQUEST_ID_SIZE
+
+#: The longest request id and ``Ping``: an array, its tag, and flags in one byte or two.
+PING_FRAME_SIZE = REQUEST_ID_SIZE + 4
 
 #: What ``answer`` needs to send something back. Only the channel that made it looks inside.
 Ticket = Any
@@ -25,7 +29,8 @@ class Opened(NamedTuple):
     ticket: Ticket
     #: The longest payload that may go back with this ticket, its request id included.
     room: int
-    #: Has the peer shown that it receives what is sent to ``source``?
+    #: Has the peer shown that it receives what is sent to ``source``, and that this is no copy of
+    #: something older? If not, nothing that it asks may have an effect.
     proved: bool
 
 
@@ -34,7 +39,11 @@ class Channel(Protocol):
 
     @property
     def overhead(self) -> int:
-        """Bytes that a datagram has beside its payload, at most."""
+        """Bytes that a datagram has beside its payload, when there is nothing else to say."""
+
+    @property
+    def ping_size(self) -> int:
+        """Bytes of the datagram that asks a stranger whether it is there."""
 
     def ask(self, now: float, contact: Contact, request_id: bytes, payload: bytes) -> None:
         """Sends a request: ``request_id`` and then ``payload``, the encoded message.
@@ -46,7 +55,14 @@ class Channel(Protocol):
         """What a datagram from the network says, or None when it says nothing. Never raises."""
 
     def answer(self, now: float, ticket: Ticket, payload: bytes) -> None:
-        """Sends a payload (request id and message) of at most ``Opened.room`` bytes back."""
+        """Sends a payload (request id and message) of at most ``Opened.room`` bytes back.
+
+        A longer one is not sent: as with ``demand_proof``, the sender asks again.
+        """
+
+    def demand_proof(self, now: float, ticket: Ticket) -> None:
+        """In the place of ``answer``, where the sender is not ``proved`` and its request has an
+        effect: its channel shows that it is where it is, and asks again by itself, once."""
 
     def who(self, now: float, address: Address) -> None:
         """Asks a bare address for its public key. Every retry is a new call."""

@@ -18,7 +18,7 @@ from ...contacts import Address, Contact
 from ...identity import PUBLIC_KEY_SIZE
 from ...network import Network
 from ...wire.messages import REQUEST_ID_SIZE
-from .face import Opened, Ticket
+from .face import PING_FRAME_SIZE, Opened, Ticket
 from .who import TAGS as WHO_TAGS
 from .who import Who
 
@@ -41,6 +41,7 @@ class PlainChannel:
     outbox, and what ``who`` has asked. ``random`` is for that: without it nobody can be asked."""
 
     overhead = OVERHEAD
+    ping_size = OVERHEAD + PING_FRAME_SIZE
 
     def __init__(
         self,
@@ -69,6 +70,9 @@ class PlainChannel:
     def answer(self, now: float, ticket: Ticket, payload: bytes) -> None:
         """See ``Channel.answer``. A ticket is the address that the request came from."""
         self._send(self._head + payload, ticket)
+
+    def demand_proof(self, now: float, ticket: Ticket) -> None:
+        """See ``Channel.demand_proof``. Nobody has a reason to: all is taken at its word here."""
 
     def _send(self, unsealed: bytes, address: Address) -> None:
         assert _SIZE_MIN - CHECKSUM_SIZE <= len(unsealed) <= DATAGRAM_SIZE_MAX - CHECKSUM_SIZE
