@@ -150,7 +150,7 @@ async def bind(listen: Sequence[Address], data_dir: DataDir | None) -> UdpPort:
 
 def refuse_changed_keys(changes: Sequence[KeyChanged], data_dir: DataDir) -> None:
     """Raises ``LocalError`` if there are any."""
-    if False:
+    if changes:
         raise LocalError(
             f"{'; '.join(map(str, changes))}. Either it was set up anew, or somebody is in its "
             f"place: if you know which, remove its line from {data_dir.known_nodes_path}, and it "
