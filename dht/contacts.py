@@ -173,6 +173,10 @@ class Contact:
 @lru_cache(_MEMO_MAX)
 def unpack_contact(packed: bytes) -> Contact:
     """The contact of 38 or 50 wire bytes. A memo: the same peers are named again and again."""
+    return _contact(packed)
+
+
+def _contact(packed: bytes) -> Contact:
     public_key = packed[:PUBLIC_KEY_SIZE]
     address = Address(packed[PUBLIC_KEY_SIZE:])
     return Contact(
@@ -188,6 +192,12 @@ def unpack_contact(packed: bytes) -> Contact:
 def contact_at(public_key: bytes, address: Address) -> Contact:
     """The contact of a key and an address."""
     return unpack_contact(public_key + address)
+
+
+def stranger_at(public_key: bytes, address: Address) -> Contact:
+    """The same for whoever may have made both up: it does not push those out of the memo who come
+    again, nor fill the memory with those who do not."""
+    return _contact(public_key + address)
 
 
 def parse_uri(text: str) -> Contact:
