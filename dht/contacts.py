@@ -34,6 +34,8 @@ _BASE32_PADDING = "===="  # RFC 4648: 32 bytes are 52 letters and four of these
 # Memos of pure functions. The caps bound what a flood of invented contacts can pin in memory:
 # about 16,384 x 500 B = 8 MB.
 _MEMO_MAX = 16_384
+# Of addresses alone, which strangers make up for nothing: 4,096 x 180 B for each of two questions.
+_ADDRESS_MEMO_MAX = 4_096
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -116,14 +118,14 @@ def wide_subnet_of(address: Address) -> bytes | None:
     return address[:4] if len(address) == ADDRESS6_SIZE else None
 
 
-@lru_cache(_MEMO_MAX)
+@lru_cache(_ADDRESS_MEMO_MAX)
 def is_local(address: Address) -> bool:
     """Loopback, link-local or private: ranges in which an address says nothing about its owner."""
     ip = _ip(address)
     return any(ip in network for network in _LOCAL_NETWORKS)
 
 
-@lru_cache(_MEMO_MAX)
+@lru_cache(_ADDRESS_MEMO_MAX)
 def is_reachable(address: Address) -> bool:
     """May a datagram be sent there at all? Not to port 0, multicast or the unspecified address."""
     ip = _ip(address)
