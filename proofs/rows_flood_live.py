@@ -18,20 +18,19 @@ from random import Random
 import trio
 
 import dht
-from dht.contacts import Contact, parse_uri, split_address
-from dht.core.channel.secure import SecureChannel
-from dht.identity import Identity
+from dht.contacts import parse_uri, split_address
 from dht.network import Network
+from dht.wire.messages import Ping
 
 from .machine import Figures, Reduced, Verdict, row
+from .street import first_message
 
 MESSAGES = 100_000
 MESSAGES_PER_S = 4000.0
 #: Of the peer: a lookup each time, of which every one asks the node that is flooded.
 LOOKUPS_PER_S = 100.0
 RATIO_MAX = 2.0
-GROWTH_MAX = 8 * 2**20
-_PING = b"\x92\x01\x06"
+GROWTH_MAX = 8 * 2**20  # bytes of resident memory
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -163,7 +162,10 @@ def _flood(pipe: Connection, uri: str, messages: int, seed: int) -> None:
     """Makes all messages, then sends them, each from an address of its own."""
     random = Random(f"{seed} flood")
     victim = parse_uri(uri)
-    datagrams = [_first_message(random, victim) for _ in range(messages)]
+    datagrams = [
+        first_message(random, 0.0, victim, Ping(flags=0), network=Network.named())
+        for _ in range(messages)
+    ]
     host, port = split_address(victim.address)
     pipe.send("ready")
     pipe.recv()
@@ -177,9 +179,3 @@ def _flood(pipe: Connection, uri: str, messages: int, seed: int) -> None:
             one.sendto(data, (host, port))
     pipe.send(messages / (time.monotonic() - began))
     pipe.recv()
-
-
-def _first_message(random: Random, victim: Contact) -> bytes:
-    channel = SecureChannel(Identity.generate(random), Network.named(), Random(random.random()))
-    channel.ask(0.0, victim, random.randbytes(8), _PING)
-    return channel.datagrams_to_send()[0][0]
