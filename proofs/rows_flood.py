@@ -29,7 +29,7 @@ from dht.core.channel.who import IAM_TAG, WHO_TAG
 from dht.core.held import Held
 from dht.keyspace import key_bytes, plain_key
 from dht.network import Network
-from dht.records import Kind
+from dht.records import Kind, Record
 from dht.wire.codec import copy_of
 from dht.wire.messages import WANT_IPV4, Find, Get, Ping, Reach, Store
 from dht.wire.messages import Request as RequestMessage
@@ -104,6 +104,7 @@ def bytes_toward_unproved(seed: int, scale: float) -> Figures:
             house = random.choice(list(street.houses.values()))
             street.build(house.identity, house.address)
             street.run(5.0)
+            _write(street)  # what it held is gone with it
     street.run(120.0)
     return {
         "cases": cases,
@@ -127,8 +128,17 @@ class Strangers:
     kinds_out: Counter[str] = attrs.field(factory=Counter)
     failures: list[str] = attrs.field(factory=list)
 
+    #: What they ask others to store: one of the records that were there at first.
+    record: Record = attrs.field(init=False)
+
     def __attrs_post_init__(self) -> None:
         self.street.on_stray = self.receive
+        self.record = next(
+            held.record
+            for house in self.street.houses.values()
+            for number in range(RECORDS)
+            if (held := _held(house, self.street.now, number)) is not None
+        )
 
     def send(self) -> None:
         """One more datagram, to anybody, from any of the addresses."""
@@ -189,13 +199,9 @@ class Strangers:
             case 1:
                 return Get(flags=WANT_IPV4, kind=Kind.PLAIN, key=key, count=20)
             case 2:
-                record = next(
-                    held.record
-                    for house in self.street.houses.values()
-                    for number in range(RECORDS)
-                    if (held := _held(house, self.street.now, number)) is not None
+                return Store(
+                    flags=WANT_IPV4, copy=copy_of(self.record, 1000), if_version=None, count=8
                 )
-                return Store(flags=WANT_IPV4, copy=copy_of(record, 1000), if_version=None, count=8)
             case 3:
                 return Reach(flags=WANT_IPV4, nonce=random.randbytes(8))
             case _:
@@ -244,22 +250,20 @@ def _kind(data: bytes) -> str:
 def _lived_in(seed: str) -> Street:
     """A street whose houses know each other and hold records."""
     street = Street.of(HOUSES, seed=seed, network=NETWORK)
+    _write(street)
+    return street
+
+
+def _write(street: Street) -> None:
+    """Every record is put through some house; a fifth of them as deleted."""
     houses = list(street.houses.values())
     for number in range(RECORDS):
         house = street.random.choice(houses)
-        house.engine.start_put(
-            street.now, Kind.PLAIN, plain_key(f"record {number}"), street.random.randbytes(300)
-        )
+        value = street.random.randbytes(300) if number % 5 else b""
+        key = plain_key(f"record {number}")
+        house.engine.start_put(street.now, Kind.PLAIN, key, value, tombstone=not value)
         street.empty(house)
         street.run(0.3)
-    for number in range(0, RECORDS, 5):
-        house = street.random.choice(houses)
-        house.engine.start_put(
-            street.now, Kind.PLAIN, plain_key(f"record {number}"), b"", tombstone=True
-        )
-        street.empty(house)
-        street.run(0.3)
-    return street
 
 
 def _held(house: House, now: float, number: int) -> Held | None:
