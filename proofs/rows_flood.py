@@ -181,9 +181,7 @@ class Strangers:
                 return self._who(house)
             case _:
                 size = random.choice([1, 13, 29, 40, 64, 200, 1200, 1201])
-                return bytes([random.choice([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255])]) + (
-                    random.randbytes(size - 1)
-                )
+                return bytes([random.choice([*_KINDS, 0, 8, 255])]) + (random.randbytes(size - 1))
 
     def _asking(self, house: House) -> bytes:
         """A first message that asks for whatever makes others answer much."""
