@@ -39,6 +39,7 @@ from ..wire.messages import Request as RequestMessage
 from .admission import Admission
 from .arguments import check_quorum, check_replicas, check_value, check_version, checked_ttl_ms
 from .channel.face import Channel, Opened
+from .density import DensityGauge
 from .events import (
     Event,
     OperationId,
@@ -90,6 +91,7 @@ class Engine:
     _upkeep: Upkeep = attrs.field(init=False)
     _home: Home = attrs.field(init=False)
     _searches: Searches = attrs.field(init=False)
+    _gauge: DensityGauge = attrs.field(init=False)
     _counters: Counters = attrs.field(factory=Counters, init=False)
     _events: list[Event] = attrs.field(factory=list, init=False)
     _pulls: Pulls = attrs.field(init=False)
@@ -111,6 +113,7 @@ class Engine:
             on_silent=self._on_silent,
         )
         self._searches = Searches(config, self.table, self._requests)
+        self._gauge = DensityGauge(config, self.table)
         self._home = Home(
             self.contact,
             self.storage,
@@ -153,6 +156,7 @@ class Engine:
             bootstrap=self.bootstrap,
             emit=self._events.append,
             searches=self._searches,
+            gauge=self._gauge,
         )
 
     # ---- in ----
@@ -203,7 +207,7 @@ class Engine:
             opening=self.config.alpha,
             disjoint=disjoint,
         )
-        return self._begin(now, LookupOperation(target, search, self._home, want))
+        return self._begin(now, LookupOperation(target, search, self._home, want, self._gauge))
 
     def start_get(
         self,
@@ -242,6 +246,7 @@ class Engine:
             search=search,
             local=self._home,
             shared=shared,
+            gauge=self._gauge,
         )
         return self._begin(now, get)
 
@@ -299,6 +304,7 @@ class Engine:
             free_after=self._requests.free_after,
             value_size_max=config.value_size_max,
             shared=shared,
+            gauge=self._gauge,
         )
         return self._begin(now, put, offered=value)
 

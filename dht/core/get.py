@@ -14,8 +14,9 @@ from ..keyspace import Key
 from ..records import Head, Kind, Record, is_newer
 from ..wire.codec import record_of_untrusted
 from ..wire.messages import Found, Message, Nodes
+from .density import UNREAD, DensityGauge
 from .machine import FINISHED, Ask, Finished, Wait
-from .operations import Local, Search, Shared, with_self
+from .operations import Local, Search, Shared, reading_of, with_self
 from .outcomes import GetOutcome, Outcome
 from .transfer import Transfer
 
@@ -46,6 +47,7 @@ class Get:
     #: Contacts this near to the key are owners in all likelihood.
     reach: int = 0
     shared: Shared | None = None
+    gauge: DensityGauge | None = None
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
@@ -153,6 +155,9 @@ class Get:
             now, stopped, holders=[holding.contact for holding in self._holdings.values()]
         )
         agreed, stale = self._agreed_and_stale(newest)
+        reading = UNREAD
+        if len(self._holdings) < self.quorum:  # else it ended before it knew the neighbourhood
+            reading = reading_of(now, self.gauge, self.search, self.local, self.key)
         outcome = GetOutcome(
             key=self.key,
             record=record if record is not None and not record.tombstone else None,
@@ -161,6 +166,8 @@ class Get:
             stale=stale,
             empty=tuple(self._empty.values()),
             trace=trace,
+            density=reading.density,
+            alarmed=reading.alarmed,
         )
         if newest is not None:
             self._plan_repairs(now, newest, stale)

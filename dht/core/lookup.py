@@ -218,6 +218,10 @@ class Lookup:
         """All candidates that have not failed, asked or not, nearest first."""
         return [self._contacts[place] for place in self._order]
 
+    def distances(self, count: int) -> list[int]:
+        """How far from the target the nearest ``count`` of ``known`` are, nearest first."""
+        return self._order[:count]
+
     def widen(self, want: int) -> None:
         """Go on until ``want`` have answered, at full width: the nearest ones were of no use."""
         self.want = max(self.want, want)

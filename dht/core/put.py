@@ -19,8 +19,9 @@ from ..keyspace import Key
 from ..records import VERSION_MAX, Kind, Record, is_newer
 from ..wire.codec import copy_of, encode, record_of_untrusted
 from ..wire.messages import Message, Nodes, Status, Store, Stored
+from .density import DensityGauge
 from .machine import FINISHED, Ask, Finished, Wait
-from .operations import Local, Search, Shared, with_self
+from .operations import Local, Search, Shared, reading_of, with_self
 from .outcomes import Outcome, PutOutcome, Refusal
 
 #: Milliseconds ahead of the clock up to which a version that somebody says to hold is believed:
@@ -56,6 +57,7 @@ class Put:
     #: May this node be the only owner? Not one that joined others: they are merely out of reach.
     alone_ok: bool = True
     shared: Shared | None = None
+    gauge: DensityGauge | None = None
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
@@ -363,6 +365,7 @@ class Put:
         owners = self._nearest()
         stored, needed = self._stored_by(owners), self._needed(owners)
         trace = self.search.trace(now, f"{stored} owners stored")
+        reading = reading_of(now, self.gauge, self.search, self.local, self.key)
         outcome = PutOutcome(
             key=self.key,
             version=self.record.version,
@@ -372,6 +375,8 @@ class Put:
             pending=tuple(owner for owner in owners if owner.id in self._expected),
             quorum=needed,
             trace=attrs.evolve(trace, messages=trace.messages + self._stores),
+            density=reading.density,
+            alarmed=reading.alarmed,
         )
         if self._conflict:
             held = f"version {self._version_held}" if self._version_held else "nothing"
