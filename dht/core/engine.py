@@ -49,6 +49,7 @@ from .events import (
 )
 from .get import Get
 from .home import Home
+from .knocks import Knocks
 from .large_values import Offers, Pulls
 from .operations import LookupOperation, Shared
 from .put import Put
@@ -108,6 +109,7 @@ class Engine:
             requests=self._requests,
             channel=self.channel,
             timers=self._timers,
+            knocks=Knocks(config, self._is_free),
             own_id=self.identity.id,
             on_alive=self._on_alive,
             on_silent=self._on_silent,
@@ -401,6 +403,11 @@ class Engine:
 
     # ---- private: peers ----
 
+    def _is_free(self, contact: Contact) -> bool:
+        """Is it a contact that we have verified, or one that the user named?"""
+        known = self.table.get(contact.id)
+        return known == contact or any(c.address == contact.address for c in self.bootstrap)
+
     def _on_alive(self, now: float, contact: Contact, answer: AnswerMessage) -> None:
         ahead_s = answer.time_s - self._home.wall_s(now)
         self._home.clocks.add(contact.address, contact.public_key, ahead_s)
@@ -450,6 +457,8 @@ class Engine:
         self._counters.requests_served += 1
         answer = self._responder.answer(now, asker, message, opened.room)
         if isinstance(answer, Pull):
+            if opened.proved:  # it asked for this: no door to knock at
+                self._tasks.knocks.answered(now, opened.source)
             answer = self._pulls.begin(
                 now, asker, answer, ticket=opened.ticket, request_id=request_id
             )

@@ -207,6 +207,7 @@ class Upkeep:
             return
         if task.machine.answered or not self._tried:
             if self.membership.joined():
+                self.tasks.knocks.clear()
                 self.emit(Joined(len(self.table)))
                 self._refresh_far_buckets(now)
                 self._look_around_pause_s = LOOK_AROUND_FIRST_S

@@ -27,7 +27,7 @@ from ..identity import Identity
 from ..keyspace import Key, plain_key
 from ..records import Kind, Record
 from .links import WIDE_AREA, LinkModel
-from .world import Member, World
+from .world import Machine, Member, World
 
 #: What the wall clock says at virtual time 0 (14 November 2023), so that versions look real.
 EPOCH_S = 1_700_000_000.0
@@ -77,8 +77,8 @@ class SimNode(Member):
 class Simulator(World[SimNode]):
     """A network of simulated nodes. One seed decides everything that happens in it.
 
-    ``local``: the nodes have private addresses (10.x) instead of a public /24 each. ``config`` is
-    that of nodes which are not given another.
+    ``local``: the nodes have private addresses (10.x) instead of a public /24 each; ``addresses``
+    gives each index another one. ``config`` is that of nodes which are not given another.
     """
 
     def __init__(
@@ -88,10 +88,12 @@ class Simulator(World[SimNode]):
         links: LinkModel = WIDE_AREA,
         config: Config = Config(),
         local: bool = False,
+        addresses: Callable[[int], Address] | None = None,
     ) -> None:
         super().__init__(seed, links=links)
         self.config = config
         self.local = local
+        self._addresses = addresses
         self._random = Random(f"{seed} nodes")
         self._running: dict[int, SimNode] = {}
         self.observers.append(self._hear)
@@ -193,6 +195,31 @@ class Simulator(World[SimNode]):
         node.asleep = False
         node.waiting.clear()
 
+    def replace(self, node: SimNode, machine: Machine) -> None:
+        """From now on another machine runs in the place of a node's engine. It is no node of the
+        network any more as far as ``living`` and ``random_node`` are concerned."""
+        node.engine  # noqa: B018 - raises ``NodeClosed`` if there is nothing to replace
+        del self._running[node.index]
+        node.machine = machine
+        self.poll(node)
+
+    def add_machine(self, machine: Machine, *, address: Address) -> SimNode:
+        """Somebody who is no node of the network lives at an address of this world."""
+        identity = Identity.generate(self._random)
+        member = SimNode(
+            index=len(self.members),
+            address=address,
+            identity=identity,
+            contact=contact_at(identity.public_key, address),
+            config=self.config,
+            client=True,
+            skew_s=0.0,
+            machine=machine,
+        )
+        self.settle_in(member)
+        self.poll(member)
+        return member
+
     def leave(self, node: SimNode) -> None:
         """The node says good-bye as ``start_leave`` does, and is gone for good."""
         node.engine.start_leave(self.now)
@@ -256,6 +283,8 @@ class Simulator(World[SimNode]):
         self.poll(node)
 
     def _address(self, index: int) -> Address:
+        if self._addresses is not None:
+            return self._addresses(index)
         if index >= _NODES_MAX:
             raise LocalError(f"addresses for {_NODES_MAX} nodes are there, pass address= for more")
         ip = _FIRST_LOCAL + index if self.local else _FIRST_PUBLIC + (index << 8)
