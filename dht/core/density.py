@@ -10,7 +10,7 @@ distance of the r-th nearest node to any place follows Gamma(r). We know that de
 for both the ratio (D_r / r) / (V / m) follows Fisher's F with (2r, 2m) degrees of freedom, whatever
 the size of the network (the comparison of two Poisson rates of Przyborowski & Wilenski 1940); so
 the error of our own estimate of the network's size is part of the law and needs no margin. Paulson
-(1942) makes a normal deviate of it with two cube roots, true to a few per cent even far out.
+(1942) makes a normal deviate of it with a cube root; its tails are true to a tenth even at 1 in 1,000.
 
 The reading is the largest deviate over a few ranks between r and k: eight Sybils are seen best at
 rank 8, twenty at rank 20. Sridhar et al. (NDSS 2024) compare prefix lengths by their KL divergence

@@ -63,6 +63,7 @@ from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
 from .upkeep import Upkeep
+from .widening import Widenings
 
 
 @final
@@ -138,13 +139,23 @@ class Engine:
             flags=self._flags,
             home=self._home,
         )
+        offers = Offers(self._responder)
         self._running = Running(
             tasks=self._tasks,
-            offers=Offers(self._responder),
+            offers=offers,
             home=self._home,
             flags=self._flags,
             operations_max=config.operations_max,
             emit=self._events.append,
+            widenings=Widenings(
+                config=config,
+                random=self.random,
+                tasks=self._tasks,
+                searches=self._searches,
+                gauge=self._gauge,
+                offers=offers,
+                flags=self._flags,
+            ),
         )
         self._upkeep = Upkeep(
             config=config,

@@ -30,6 +30,7 @@ SHUT_MAX: Final = 8192
 WAITING_PER_DOOR_MAX: Final = 32
 WAITING_MAX: Final = 1024
 
+_NEVER: Final = float("-inf")
 _HOST4_SIZE: Final = ADDRESS4_SIZE - 2
 _HOST6_SIZE: Final = ADDRESS6_SIZE - 2
 
@@ -110,17 +111,14 @@ class Knocks:
         """Nobody answered from there, through all tries, of which the last left at ``sent_at``: it
         is left alone for a while from then on; unless it answered within that while before."""
         address = contact.address
-        heard_at = self.open.get(address)
-        if heard_at is not None:
-            if now - heard_at < self.config.knock_again_s:
-                return
-            del self.open[address]
         door = door_of(address)
-        if self._shut.pop(door, None) is None:
-            self._count(door, 1)
-        self._shut[door] = sent_at
-        if len(self._shut) > SHUT_MAX:
-            self._forget(next(iter(self._shut)))
+        if now - self.open.get(address, _NEVER) >= self.config.knock_again_s:
+            self.open.pop(address, None)
+            if self._shut.pop(door, None) is None:
+                self._count(door, 1)
+            self._shut[door] = sent_at
+            if len(self._shut) > SHUT_MAX:
+                self._forget(next(iter(self._shut)))
         self._resolve(now, door, opened=False)
 
     def clear(self) -> None:

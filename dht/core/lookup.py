@@ -36,9 +36,9 @@ CANDIDATES_MAX: Final = 512
 ASKED_MAX: Final = 256
 #: Unanswered at once of those that one peer told us of, while there are others.
 UNANSWERED_PER_TELLER_MAX: Final = 3
-#: So many silent ones, and none that answered, and what else a peer told us of is put off. Of honest
-#: tellers 0.3 ** 3 = 3 % are doubted while 30 % of all nodes are dead, which costs nothing where
-#: others name the same contacts.
+#: So many silent ones, and none that answered, and what else a peer told us of is put off. While
+#: 30 % of all nodes are dead that is the lot of 0.3 ** 3 = 3 % of the honest tellers, too, which
+#: costs nothing where others name the same contacts.
 SILENT_PER_TELLER_MAX: Final = 3
 #: Other addresses remembered of one contact, for when the first one named is wrong.
 ADDRESSES_MAX: Final = 3

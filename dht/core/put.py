@@ -15,7 +15,7 @@ import attrs
 from ..config import CLOCK_TOLERANCE_S
 from ..contacts import Contact
 from ..errors import DHTError, NoPeers, QuorumNotReached, RemoteError, VersionConflict
-from ..keyspace import Key
+from ..keyspace import KEY_BITS, Key
 from ..records import VERSION_MAX, Kind, Record, is_newer
 from ..wire.codec import copy_of, encode, record_of_untrusted
 from ..wire.messages import Message, Nodes, Status, Store, Stored
@@ -33,6 +33,8 @@ RESTAMPS_MAX = 3
 #: Milliseconds. A holder with a right clock refuses ours when it is a day off; an hour is far more
 #: than what answers take and round. Threat: one liar's word against a right clock.
 CLOCK_OFF_MS = 3_600_000
+
+_EVERYWHERE = 1 << KEY_BITS
 
 
 @attrs.define(eq=False)
@@ -61,6 +63,8 @@ class Put:
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
+    #: Is the key so crowded that the region around it should be stored with, too?
+    alarmed: bool = attrs.field(default=False, init=False)
     #: The record as it was stamped; None until somebody is asked to store it.
     record: Record | None = attrs.field(default=None, init=False)
     _answered: bool = attrs.field(default=False, init=False)
@@ -393,3 +397,34 @@ class Put:
             )
         else:
             self.outcome = outcome
+        self.alarmed = reading.alarmed and not self._conflict
+
+    # ---- after an alarm: once more, over other contacts (see ``region``) ----
+
+    def had_from(self) -> set[int]:
+        """The ids of those who have stored it."""
+        return {*self._stored}
+
+    def again(self, search: Search) -> "Put":
+        """The same record, stored with everybody whom another search asks."""
+        second = Put(
+            kind=self.kind,
+            key=self.key,
+            value=self.value,
+            ttl_ms=self.ttl_ms,
+            tombstone=self.tombstone,
+            if_version=self.if_version,
+            replicas=len(search.known()),
+            quorum=1,
+            store_flags=self.store_flags,
+            search=search,
+            local=self.local,
+            free_after=self.free_after,
+            value_size_max=self.value_size_max,
+            reach=_EVERYWHERE,
+        )
+        second.record, second._body = self.record, self._body
+        second._stamped_before = list(self._stamped_before)
+        second._restamped_by_clock = self._restamped_by_clock
+        second._no_room_at_home = True  # this node has had its turn
+        return second

@@ -165,7 +165,7 @@ class Tasks:
     def _knock(self, now: float, task: Task, step: Ask) -> None:
         """Asks somebody of whom we only know by hearsay: once, and not while that door is shut."""
         contact, knocks = step.contact, self.knocks
-        once = not knocks.is_free(contact)
+        once = contact.address not in knocks.open and not knocks.is_free(contact)
         if not once or knocks.may_knock(now, contact):
             request_id = self.requests.start(now, contact, task, step.body, once=once)
             self.channel.ask(now, contact, request_id, step.body)
