@@ -51,9 +51,11 @@ from .arguments import (
 )
 from .bootstrap import Bootstrap
 from .channel.face import Channel, Opened
+from .density import DensityGauge
 from .events import Event, KeyChanged, OperationId, RecordStored
 from .get import Get
 from .home import Home
+from .knocks import Knocks
 from .large_values import Offers, Pulls
 from .maintenance import Membership, Standing
 from .members import Browsing, MembersOperation
@@ -71,6 +73,7 @@ from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
 from .upkeep import Checked, Upkeep
+from .widening import Widenings
 
 # Looked up once: the hot path compares with it at every datagram.
 _JOINED: Final = Standing.JOINED
@@ -116,6 +119,7 @@ class Engine:
     _membership: Membership = attrs.field(init=False)
     _home: Home = attrs.field(init=False)
     _searches: Searches = attrs.field(init=False)
+    _gauge: DensityGauge = attrs.field(init=False)
     _counters: Counters = attrs.field(factory=Counters, init=False)
     _events: list[Event] = attrs.field(factory=list, init=False)
     _pulls: Pulls = attrs.field(init=False)
@@ -148,12 +152,14 @@ class Engine:
             requests=self._requests,
             channel=self.channel,
             timers=self._timers,
+            knocks=Knocks(config, self._is_free),
             own_id=self.identity.id,
             on_alive=self._peers.on_alive,
             on_silent=self._peers.on_silent,
             puzzle_bits=config.id_puzzle_bits,
         )
         self._searches = Searches(config, self.table, self._requests)
+        self._gauge = DensityGauge(config, self.table)
         self._responder = Responder(
             self.table,
             self.storage,
@@ -189,13 +195,23 @@ class Engine:
             flags=self._flags,
             home=self._home,
         )
+        offers = Offers(self._responder)
         self._running = Running(
             tasks=self._tasks,
-            offers=Offers(self._responder),
+            offers=offers,
             home=self._home,
             flags=self._flags,
             operations_max=config.operations_max,
             emit=emit,
+            widenings=Widenings(
+                config=config,
+                random=self.random,
+                tasks=self._tasks,
+                searches=self._searches,
+                gauge=self._gauge,
+                offers=offers,
+                flags=self._flags,
+            ),
         )
         self._upkeep = Upkeep(
             config=config,
@@ -211,6 +227,7 @@ class Engine:
             searches=self._searches,
             checked=checked,
             on_joined=self._presence.on_joined,
+            gauge=self._gauge,
         )
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
@@ -268,7 +285,7 @@ class Engine:
             opening=self.config.alpha,
             disjoint=disjoint,
         )
-        return self._begin(now, LookupOperation(target, search, self._home, want))
+        return self._begin(now, LookupOperation(target, search, self._home, want, self._gauge))
 
     def start_get(
         self,
@@ -307,6 +324,7 @@ class Engine:
             search=search,
             local=self._home,
             shared=shared,
+            gauge=self._gauge,
         )
         return self._begin(now, get)
 
@@ -374,6 +392,7 @@ class Engine:
             shared=shared,
             author=author,
             name=name,
+            gauge=self._gauge,
         )
         return self._begin(now, put, offered=value)
 
@@ -524,6 +543,11 @@ class Engine:
         self._take_role()
         self._upkeep.introduce(now)
 
+    def _is_free(self, contact: Contact) -> bool:
+        """Is it a contact that we have verified, or one that the user named?"""
+        known = self.table.get(contact.id)
+        return known == contact or contact in self._bootstrap.contacts()
+
     # ---- private: serving ----
 
     def _serve(
@@ -559,6 +583,8 @@ class Engine:
         room = opened.room - pings if type(message) is Find else opened.room
         answer = self._responder.answer(now, asker, message, room)
         if isinstance(answer, Pull):
+            if opened.proved:  # it asked for this: no door to knock at
+                self._tasks.knocks.answered(now, opened.source)
             answer = self._pulls.begin(
                 now, asker, answer, ticket=opened.ticket, request_id=request_id
             )

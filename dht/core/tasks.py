@@ -5,6 +5,7 @@ decided by ``Requests``, what to ask next by the machine.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any, Protocol, final
 
@@ -27,6 +28,7 @@ from ..wire.messages import (
     Stored,
 )
 from .channel.face import Channel, Opened
+from .knocks import Knocks
 from .machine import FINISHED, Ask, AskWho, Finished, Wait
 from .requests import Request, Requests
 from .timers import Timers
@@ -77,6 +79,7 @@ class Tasks:
     requests: Requests
     channel: Channel
     timers: Timers
+    knocks: Knocks
     own_id: int
     #: A contact answered a request of ours; called with it, at the address it answered from.
     on_alive: Callable[[float, Contact, Answer], None]
@@ -104,9 +107,12 @@ class Tasks:
             step = next_step(now)
             if type(step) is Ask:
                 contact = step.contact
-                request_id = self.requests.start(now, contact, task, step.body)
-                self.channel.ask(now, contact, request_id, step.body)
-                self.sent += 1
+                if contact.address in self.knocks.open:
+                    request_id = self.requests.start(now, contact, task, step.body)
+                    self.channel.ask(now, contact, request_id, step.body)
+                    self.sent += 1
+                else:
+                    self._knock(now, task, step)
             elif step is FINISHED:
                 task.done = True
             elif type(step) is AskWho:
@@ -129,6 +135,10 @@ class Tasks:
             self.unmatched += 1
             return
         self.on_alive(now, contact, message)
+        if opened.source in self.knocks.open:
+            self.knocks.open[opened.source] = now
+        else:
+            self.knocks.answered(now, opened.source)
         self._forget_pull(request)
         task = request.owner
         if task.done:
@@ -163,11 +173,33 @@ class Tasks:
                 continue
             self._forget_pull(request)
             self.on_silent(now, request)
+            self.knocks.silent(now, request.contact, sent_at=request.sent_at)
             if not over:
                 task.machine.on_failure(now, request.contact)
                 self.drive(now, task)
 
     # ---- private ----
+
+    def _knock(self, now: float, task: Task, step: Ask) -> None:
+        """Asks somebody of whom we only know by hearsay: once, and not while that door is shut."""
+        contact, knocks = step.contact, self.knocks
+        once = contact.address not in knocks.open and not knocks.is_free(contact)
+        if not once or knocks.may_knock(now, contact):
+            request_id = self.requests.start(now, contact, task, step.body, once=once)
+            self.channel.ask(now, contact, request_id, step.body)
+            self.sent += 1
+        elif not knocks.wait(contact, partial(self._door_moved, task, step)):
+            task.machine.on_failure(now, contact)
+
+    def _door_moved(self, task: Task, step: Ask, now: float, opened: bool) -> None:  # noqa: FBT001
+        """Somebody else's knock at the door of this contact was answered, or was not."""
+        if task.done:
+            return
+        if opened:
+            self._knock(now, task, step)
+        else:
+            task.machine.on_failure(now, step.contact)
+        self.drive(now, task)
 
     def _wake_later(self, now: float, task: Task, until: float | None) -> None:
         if until is not None and until < task.wake_at:

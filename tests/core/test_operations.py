@@ -66,6 +66,9 @@ class ListSearch:
     def known(self) -> list[Contact]:
         return [each for each in self.contacts if each.id not in self.failed]
 
+    def distances(self, count: int) -> list[int]:
+        return sorted(each.id ^ KEY for each in self.known())[:count]
+
     def widen(self, want: int) -> None:
         self.want = max(self.want, want)
 
