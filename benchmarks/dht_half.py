@@ -23,11 +23,15 @@ async def run(
     in_flight: int = 16,
     value_size: int = 64,
     seed: int = 1,
+    encrypted: bool = False,
 ) -> dict[str, Any]:
-    """Put and get ``operations`` values, 8 copies each; rates, failures and datagrams."""
+    """Put and get ``operations`` values, 8 copies each; rates, failures and datagrams.
+
+    Not encrypted unless asked: the other side of the comparison is not, either.
+    """
     random = Random(seed)
     async with AsyncExitStack() as stack:
-        members = await _network(stack, nodes)
+        members = await _network(stack, nodes, dht.Config(encrypted=encrypted))
         warm = _work(random, members, operations, value_size, "warm")
         timed = _work(random, members, operations, value_size, "timed")
 
@@ -53,12 +57,12 @@ async def run(
     }
 
 
-async def _network(stack: AsyncExitStack, nodes: int) -> list[dht.Node]:
-    members = [await stack.enter_async_context(dht.open_node(LOOPBACK))]
+async def _network(stack: AsyncExitStack, nodes: int, config: dht.Config) -> list[dht.Node]:
+    members = [await stack.enter_async_context(dht.open_node(LOOPBACK, config=config))]
     while len(members) < nodes:
         batch = min(JOINERS_AT_ONCE, nodes - len(members))
         for _ in range(batch):
-            node = dht.open_node(LOOPBACK, bootstrap=[members[0].uri])
+            node = dht.open_node(LOOPBACK, bootstrap=[members[0].uri], config=config)
             members.append(await stack.enter_async_context(node))
     return members
 
