@@ -40,12 +40,11 @@ from ..wire.messages import Get as GetMessage
 from ..wire.messages import Request as RequestMessage
 from .admission import Admission
 from .arguments import (
+    check_copies,
     check_limit,
     check_plain,
     check_quorum,
-    check_replicas,
     check_value,
-    check_version,
     check_writer,
     checked_ttl_ms,
 )
@@ -172,13 +171,12 @@ class Engine:
 
     def _begin_to_ask(self) -> None:
         """The second half: those who ask others, and need the others' half for that."""
-        config, emit = self.config, self._events.append
-        checked = Checked()
+        emit, checked = self._events.append, Checked()
         self._presence = Presence(
             told=self._client,
             advertised=self.advertised,
             bootstrap=self.bootstrap,
-            config=config,
+            config=self.config,
             random=self.random,
             tasks=self._tasks,
             table=self.table,
@@ -195,26 +193,9 @@ class Engine:
             flags=self._flags,
             home=self._home,
         )
-        offers = Offers(self._responder)
-        self._running = Running(
-            tasks=self._tasks,
-            offers=offers,
-            home=self._home,
-            flags=self._flags,
-            operations_max=config.operations_max,
-            emit=emit,
-            widenings=Widenings(
-                config=config,
-                random=self.random,
-                tasks=self._tasks,
-                searches=self._searches,
-                gauge=self._gauge,
-                offers=offers,
-                flags=self._flags,
-            ),
-        )
+        self._running = self._operations()
         self._upkeep = Upkeep(
-            config=config,
+            config=self.config,
             random=self.random,
             timers=self._timers,
             tasks=self._tasks,
@@ -232,6 +213,26 @@ class Engine:
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
         self._take_role()
+
+    def _operations(self) -> Running:
+        offers = Offers(self._responder)
+        return Running(
+            tasks=self._tasks,
+            offers=offers,
+            home=self._home,
+            flags=self._flags,
+            operations_max=self.config.operations_max,
+            emit=self._events.append,
+            widenings=Widenings(
+                config=self.config,
+                random=self.random,
+                tasks=self._tasks,
+                searches=self._searches,
+                gauge=self._gauge,
+                offers=offers,
+                flags=self._flags,
+            ),
+        )
 
     # ---- in ----
 
@@ -357,9 +358,7 @@ class Engine:
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
-        check_replicas(replicas)
-        check_quorum(quorum, replicas)
-        check_version(if_version)
+        check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
         find = Find(flags=self._flags, target=key_bytes(key), count=replicas, kind=kind)
         knows_all = self._searches.knows_all()
