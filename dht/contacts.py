@@ -34,6 +34,8 @@ _BASE32_PADDING = "===="  # RFC 4648: 32 bytes are 52 letters and four of these
 # Memos of pure functions. The caps bound what a flood of invented contacts can pin in memory:
 # about 16,384 x 500 B = 8 MB.
 _MEMO_MAX = 16_384
+# Of addresses alone, which strangers make up for nothing: 4,096 x 180 B for each of two questions.
+_ADDRESS_MEMO_MAX = 4_096
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -116,14 +118,14 @@ def wide_subnet_of(address: Address) -> bytes | None:
     return address[:4] if len(address) == ADDRESS6_SIZE else None
 
 
-@lru_cache(_MEMO_MAX)
+@lru_cache(_ADDRESS_MEMO_MAX)
 def is_local(address: Address) -> bool:
     """Loopback, link-local or private: ranges in which an address says nothing about its owner."""
     ip = _ip(address)
     return any(ip in network for network in _LOCAL_NETWORKS)
 
 
-@lru_cache(_MEMO_MAX)
+@lru_cache(_ADDRESS_MEMO_MAX)
 def is_reachable(address: Address) -> bool:
     """May a datagram be sent there at all? Not to port 0, multicast or the unspecified address."""
     ip = _ip(address)
@@ -173,6 +175,10 @@ class Contact:
 @lru_cache(_MEMO_MAX)
 def unpack_contact(packed: bytes) -> Contact:
     """The contact of 38 or 50 wire bytes. A memo: the same peers are named again and again."""
+    return _contact(packed)
+
+
+def _contact(packed: bytes) -> Contact:
     public_key = packed[:PUBLIC_KEY_SIZE]
     address = Address(packed[PUBLIC_KEY_SIZE:])
     return Contact(
@@ -188,6 +194,12 @@ def unpack_contact(packed: bytes) -> Contact:
 def contact_at(public_key: bytes, address: Address) -> Contact:
     """The contact of a key and an address."""
     return unpack_contact(public_key + address)
+
+
+def stranger_at(public_key: bytes, address: Address) -> Contact:
+    """The same for whoever may have made both up: it does not push those out of the memo who come
+    again, nor fill the memory with those who do not."""
+    return _contact(public_key + address)
 
 
 def parse_uri(text: str) -> Contact:

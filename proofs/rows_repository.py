@@ -55,7 +55,7 @@ def judge_import(pieces: Sequence[Figures]) -> Verdict:
 def import_time(_seed: int, _scale: float) -> Figures:
     """One import in a new interpreter."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import dht; dht.open_node"],
+        [sys.executable, "-X", "importtime", "-c", "import dht; import dht.shell.node"],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -23,6 +23,7 @@ from dht.contacts import (
     parse_uri,
     port_of,
     split_address,
+    stranger_at,
     subnet_of,
     unpack_contact,
     wide_subnet_of,
@@ -296,3 +297,14 @@ def test_any_text_is_an_introducer_or_a_local_error(text: str) -> None:
     except LocalError:
         return
     assert str(introducer)
+
+
+@given(public_keys(), addresses())
+def test_a_stranger_is_the_same_contact_but_takes_no_room_in_the_memo(
+    public_key: bytes, address: Address
+) -> None:
+    before = unpack_contact.cache_info()
+    stranger = stranger_at(public_key, address)
+    assert unpack_contact.cache_info() == before
+    assert stranger == contact_at(public_key, address)
+    assert stranger.id == contact_at(public_key, address).id

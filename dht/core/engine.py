@@ -17,7 +17,7 @@ import attrs
 
 from ..author import Author
 from ..config import Config
-from ..contacts import Address, Contact, HostName, Introducer, contact_at
+from ..contacts import Address, Contact, HostName, Introducer, contact_at, stranger_at
 from ..errors import RemoteError
 from ..identity import Identity
 from ..keyspace import KEY_SIZE, Key, key_bytes
@@ -258,7 +258,8 @@ class Engine:
         except RemoteError:
             counters.datagrams_dropped += 1
             return
-        peer = contact_at(opened.public_key, source)
+        at = contact_at if opened.proved else stranger_at
+        peer = at(opened.public_key, source)
         self._requests.last_heard_at = now
         if self._membership.standing is not _JOINED and peer.id in self.table:
             self._upkeep.on_heard(now)

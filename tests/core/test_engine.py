@@ -21,8 +21,10 @@ from hypothesis.stateful import (
 )
 
 from dht.config import Config
-from dht.contacts import pack_address
+from dht.contacts import contact_at, pack_address, unpack_contact
 from dht.core.channel.plain import ROOM
+from dht.core.channel.secure import SecureChannel
+from dht.core.engine import Engine
 from dht.core.events import (
     Joined,
     JoinFailed,
@@ -34,7 +36,9 @@ from dht.core.events import (
 from dht.core.large_values import PULLS_PER_SOURCE_MAX
 from dht.core.outcomes import LookupOutcome, PutOutcome
 from dht.errors import LocalError, NoPeers, QuorumNotReached, ValueTooLarge, VersionConflict
+from dht.identity import Identity
 from dht.keyspace import Key, content_key, key_bytes, owners, plain_key
+from dht.network import Network
 from dht.records import VERSION_MAX, Kind, Record, value_hash
 from dht.wire.codec import copy_of, encode
 from dht.wire.messages import (
@@ -937,3 +941,22 @@ def test_peers_and_records_that_come_are_told() -> None:
     assert pair.alice.of_type(RecordStored) == pair.bob.of_type(RecordStored) == told
     assert isinstance(outcome, PutOutcome)
     assert isinstance(pair.lookup(pair.bob, plain_key("k")), LookupOutcome)
+
+
+def test_strangers_with_made_up_addresses_are_not_remembered_as_contacts() -> None:
+    """Memory: whoever sends from where he does not receive could fill the memo of contacts."""
+    random = Random(1)
+    identity, address = Identity.generate(random), pack_address("9.9.9.9", 4000)
+    contact = contact_at(identity.public_key, address)
+    network = Network.named("test")
+    channel = SecureChannel(identity, network, random)
+    engine = Engine(identity=identity, contact=contact, channel=channel, random=random)
+    engine.start(0.0)
+    for number in range(20):
+        stranger = SecureChannel(Identity.generate(random), network, random)
+        stranger.ask(0.0, contact, random.randbytes(REQUEST_ID_SIZE), encode(Ping(flags=WANT_IPV4)))
+        ((data, _),) = stranger.datagrams_to_send()
+        before = unpack_contact.cache_info()
+        engine.receive_datagram(0.0, data, pack_address(f"8.8.{number}.8", 4000))
+        assert unpack_contact.cache_info() == before
+        assert engine.datagrams_to_send()  # it was answered all the same
