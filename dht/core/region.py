@@ -120,6 +120,7 @@ class Sweep:
             patience=patience,
         )
         # As in a lookup.
+        self.target = target
         self.next = self._lookup.next
         self.on_failure = self._lookup.on_failure
         self.on_retry = self._lookup.on_retry

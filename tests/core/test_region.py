@@ -1,0 +1,114 @@
+"""Where owners are to be expected: which places are looked up there, and who of many is asked."""
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dht.core.machine import FINISHED
+from dht.core.region import PLENTY, Sweep, random_places, spread_out
+from tests.core.contacts_for_tests import FixedPatience, contact, ids, network, run_at_once
+
+KEY = 0
+EDGE = 1000
+REPLICAS = 8
+
+
+@given(
+    key=st.integers(0, 2**16),
+    edge=st.integers(8, 2**16),
+    count=st.integers(1, 8),
+    seed=st.randoms(),
+)
+def test_one_place_is_drawn_in_each_part_of_the_region(
+    key: int, edge: int, count: int, seed: Random
+) -> None:
+    places = random_places(key, edge, count, seed)
+    part = edge // count
+    assert [(place ^ key) // part for place in places] == list(range(count))
+    assert all(place ^ key < edge for place in places)
+
+
+def test_the_places_are_not_to_be_foreseen() -> None:
+    drawn = {tuple(random_places(KEY, 2**40, 4, Random(seed))) for seed in range(50)}
+    assert len(drawn) == 50
+
+
+def test_a_region_of_a_single_place_is_no_error() -> None:
+    assert random_places(KEY, 0, 4, Random(1)) == [0, 1, 2, 3]
+
+
+@given(st.sets(st.integers(1, 5000), max_size=120))
+def test_it_is_at_most_three_times_r_and_nearest_first(node_ids: set[int]) -> None:
+    chosen = ids(spread_out(map(contact, node_ids), KEY, EDGE, replicas=REPLICAS))
+    inside = [node_id for node_id in node_ids if node_id <= EDGE]
+    assert chosen == sorted(chosen)
+    assert len(set(chosen)) == len(chosen)
+    if len(inside) < REPLICAS:
+        assert chosen == sorted(node_ids)[:REPLICAS]
+    else:
+        assert len(chosen) == min(len(inside), PLENTY * REPLICAS)
+        assert set(chosen) <= set(inside)
+
+
+def test_a_contact_that_was_named_twice_is_asked_once() -> None:
+    twice = [contact(number) for number in range(1, 10)] * 2
+    assert ids(spread_out(twice, KEY, EDGE, replicas=REPLICAS)) == list(range(1, 10))
+
+
+def test_one_crowded_end_of_the_region_does_not_take_it_all() -> None:
+    """Forty Sybils nearer than everybody, in as many subnets, and the owners in slices behind."""
+    sybils = [contact(number, f"7.{number}.0.1") for number in range(1, 41)]
+    owners = [contact(130 + 110 * number, f"9.{number}.0.1") for number in range(7)]
+    chosen = spread_out([*sybils, *owners], KEY, EDGE, replicas=REPLICAS)
+    assert set(ids(owners)) <= set(ids(chosen))
+
+
+def test_one_subnet_does_not_take_it_all() -> None:
+    """Sybils all over the region, cheap because they share ten subnets."""
+    sybils = [contact(1 + 24 * number, f"7.{number % 10}.0.{number + 1}") for number in range(40)]
+    owners = [contact(100 + 110 * number, f"9.{number}.0.1") for number in range(8)]
+    chosen = spread_out([*sybils, *owners], KEY, EDGE, replicas=REPLICAS)
+    assert set(ids(owners)) <= set(ids(chosen))
+
+
+def test_on_local_addresses_a_subnet_says_nothing() -> None:
+    chosen = spread_out([contact(number) for number in range(1, 200)], KEY, EDGE, replicas=2)
+    assert len(chosen) == PLENTY * 2
+
+
+# ----------------------------------------------------------------------------------------- a sweep
+
+
+def sweep_of(count: int) -> Sweep:
+    return Sweep(
+        0.0,
+        target=KEY,
+        own_id=2**20,
+        contacts=[contact(number) for number in range(1, count + 1)],
+        body=b"body",
+        width=4,
+        patience=FixedPatience(),
+    )
+
+
+def test_a_sweep_asks_everybody_once_and_nobody_whom_they_name() -> None:
+    """Whoever surrounds a key would have us ask his own."""
+    sweep = sweep_of(10)
+    asked = run_at_once(sweep, network([]), answer=lambda _peer: [contact(99), contact(98)])
+    assert sorted(ids(asked)) == list(range(1, 11))
+    assert ids(sweep.result()) == list(range(1, 11))
+    assert not {98, 99} & set(ids(sweep.known()))
+    assert "10 nodes" in sweep.why_stopped()
+
+
+def test_a_sweep_over_the_silent_ends() -> None:
+    sweep = sweep_of(5)
+    assert len(run_at_once(sweep, network([]))) == 5
+    assert sweep.result() == []
+    sweep.widen(100)  # there is nobody else
+    assert sweep.next(10.0) is FINISHED
+
+
+def test_a_sweep_of_nobody_is_over_at_once() -> None:
+    assert sweep_of(0).next(0.0) is FINISHED
