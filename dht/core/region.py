@@ -5,7 +5,8 @@ true owners, although they are where they always were, do not come up any more. 
 depends on the *nearest* nodes is of no use there. What the attacker cannot move is where owners are
 to be expected, as that depends on the size of the network alone: the r nearest of N evenly drawn
 ids lie within r / N of the space. That *region* is searched like any other part of it, by looking
-up places in it that were drawn at random, which nobody could surround beforehand.
+up places in it that were drawn at random, which nobody could surround beforehand, on ways that lead
+around the crowd.
 
 A get then asks whom it has not asked yet in the region, a put stores there too: with at most three
 times r nodes, chosen so that neither one subnet nor the attacker's end of the region takes it all.
@@ -23,9 +24,12 @@ from ..errors import DHTError, NoPeers, QuorumNotReached, VersionConflict
 from ..keyspace import Key
 from .get import Get
 from .lookup import Lookup, Patience
+from .operations import Search
 from .outcomes import GetOutcome, PutOutcome, Trace
 from .put import Put
 
+#: Memory: contacts of the crowd that one lookup remembers. Whoever names them wins nothing by many.
+ASIDE_MAX: Final = 256
 #: Nodes that are asked in a region, as a multiple of r: the true owners and twice as many others.
 PLENTY: Final = 3
 
@@ -90,6 +94,47 @@ def joined(traces: Sequence[tuple[float, Trace]]) -> Trace:
         elapsed=last_at + last.elapsed - first_at,
         steps=tuple(sorted(steps, key=lambda step: step.asked_at)),
     )
+
+
+@final
+class Detour:
+    """A lookup of a place in the region that goes around the crowd: whoever lies nearer to the key
+    than ``radius`` is remembered for the sweep, but neither asked nor taken for a step on the way.
+
+    Threat: everybody who looked a surrounded key up has heard of the Sybils only, and got answers
+    from them, so they are nearer to every place in the region than whoever else he knows; and they
+    name each other. It has the face of a lookup (``operations.Search``).
+    """
+
+    def __init__(self, search: Search, *, key: int, radius: int) -> None:
+        self._search = search
+        self._key = key
+        self._radius = radius
+        self._aside: dict[int, Contact] = {}
+        self.target = search.target
+        # As in a lookup.
+        self.next = search.next
+        self.on_failure = search.on_failure
+        self.on_retry = search.on_retry
+        self.result = search.result
+        self.distances = search.distances
+        self.widen = search.widen
+        self.trace = search.trace
+        self.why_stopped = search.why_stopped
+
+    def on_reply(self, now: float, contact: Contact, closer: Iterable[Contact]) -> None:
+        """``contact`` answered, and names others."""
+        outside: list[Contact] = []
+        for named in closer:
+            if named.id ^ self._key >= self._radius:
+                outside.append(named)
+            elif len(self._aside) < ASIDE_MAX:
+                self._aside.setdefault(named.id, named)
+        self._search.on_reply(now, contact, outside)
+
+    def known(self) -> list[Contact]:
+        """All candidates, and those of the crowd that were named."""
+        return [*self._search.known(), *self._aside.values()]
 
 
 @final

@@ -7,7 +7,7 @@ a better one. What is asked, and of whom, is decided in ``region``, ``get`` and 
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import final
+from typing import Final, final
 
 import attrs
 
@@ -26,6 +26,7 @@ from .outcomes import Outcome, Trace
 from .put import Put
 from .region import (
     PLENTY,
+    Detour,
     Sweep,
     joined,
     known_at_end,
@@ -36,6 +37,10 @@ from .region import (
 )
 from .searches import Searches
 from .tasks import Task, Tasks
+
+#: Between the distances at which so many honest nodes are to be expected ends what counts as the
+#: crowd; guess, by simulation.
+CROWD_RANKS: Final = (2, 4)
 
 
 @final
@@ -77,6 +82,7 @@ class Widenings:
         if seen is not None:
             widening.traces.append((now - seen.trace.elapsed, seen.trace))
         edge = self.gauge.expected_distance(now, first.replicas)
+        crowd = self._crowd(now, first)
         places = random_places(first.key, edge, self.config.region_lookups, self.random)
         widening.searching = len(places)
         for place in places:
@@ -86,11 +92,26 @@ class Widenings:
                 count=min(self.config.k, COUNT_MAX),
                 kind=0,
             )
-            search = self.searches.begin(now, place, encode(find), want=first.replicas)
+            seeds = self.searches.table.closest(place, PLENTY * self.config.k)
+            seeds = [seed for seed in seeds if seed.id ^ first.key >= crowd][: self.config.k]
+            search: Search = Detour(
+                self.searches.begin(now, place, encode(find), want=first.replicas, seeds=seeds),
+                key=first.key,
+                radius=crowd,
+            )
             widening.searches.append(search)
             task = Task(Join(search), partial(self._looked, widening))
             widening.tasks.append(task)
             self.tasks.drive(now, task)
+
+    def _crowd(self, now: float, first: Get | Put) -> int:
+        """How far from the key the crowd reaches: four times as far as the nearest r that a lookup
+        of it sees, who may be a fifth of it. That is nearer than the nearest honest node as a rule;
+        but at least as far as two honest nodes are to be expected, and at most as four, so that
+        enough of the region's are left who can be asked."""
+        seen = first.search.distances(first.replicas)
+        low, high = (self.gauge.expected_distance(now, rank) for rank in CROWD_RANKS)
+        return max(low, min(high, 4 * seen[-1] if seen else 0))
 
     def stop(self, widening: Widening) -> None:
         """Its operation was cancelled."""

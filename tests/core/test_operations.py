@@ -38,6 +38,8 @@ class ListSearch:
     answered: dict[int, Contact] = attrs.field(factory=dict)
     failed: list[int] = attrs.field(factory=list)
 
+    target = 0
+
     def next(self, now: float) -> Ask | Wait | Finished:
         nearest = [c for c in self.contacts if c.id not in self.failed][: self.want]
         for each in nearest:

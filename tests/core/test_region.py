@@ -2,11 +2,15 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dht.contacts import Contact
+from dht.core import region
+from dht.core.lookup import Lookup
 from dht.core.machine import FINISHED
-from dht.core.region import PLENTY, Sweep, random_places, spread_out
+from dht.core.region import PLENTY, Detour, Sweep, random_places, spread_out
 from tests.core.contacts_for_tests import FixedPatience, contact, ids, network, run_at_once
 
 KEY = 0
@@ -75,6 +79,45 @@ def test_one_subnet_does_not_take_it_all() -> None:
 def test_on_local_addresses_a_subnet_says_nothing() -> None:
     chosen = spread_out([contact(number) for number in range(1, 200)], KEY, EDGE, replicas=2)
     assert len(chosen) == PLENTY * 2
+
+
+# ---------------------------------------------------------------------------------------- a detour
+
+
+def detour_of(seeds: list[int], *, target: int, radius: int) -> Detour:
+    lookup = Lookup(
+        0.0,
+        target=target,
+        own_id=2**20,
+        seeds=[contact(seed) for seed in seeds],
+        want=8,
+        body=b"body",
+        alpha=lambda: 3,
+        opening=3,
+        patience=FixedPatience(),
+    )
+    return Detour(lookup, key=KEY, radius=radius)
+
+
+def test_a_detour_finds_the_owners_though_the_crowd_is_nearer_and_names_itself() -> None:
+    crowd = list(range(1, 41))
+    owners = [300 + number for number in range(8)]
+    detour = detour_of([900, 950], target=302, radius=50)
+
+    def answer(peer: Contact) -> list[Contact]:
+        assert peer.id not in crowd
+        return [contact(number) for number in [*crowd, *owners]]
+
+    run_at_once(detour, network([]), answer=answer)
+    assert set(ids(detour.result())) == set(owners)
+    assert set(crowd[:20]) <= set(ids(detour.known()))  # remembered for the sweep
+
+
+def test_of_a_crowd_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region, "ASIDE_MAX", 5)
+    detour = detour_of([900], target=302, radius=50)
+    detour.on_reply(0.0, contact(900), [contact(number) for number in range(1, 20)])
+    assert len([each for each in detour.known() if each.id < 50]) == 5
 
 
 # ----------------------------------------------------------------------------------------- a sweep
