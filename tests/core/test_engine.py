@@ -418,6 +418,19 @@ def test_newcomers_at_the_same_instant_all_find_each_other() -> None:
 # ----------------------------------------------------------------------------------- the client
 
 
+@pytest.mark.parametrize(("host", "is_asked"), [("9.9.9.9", False), ("10.0.0.9", True)])
+def test_who_is_out_there_cannot_make_us_ask_in_private_networks(host: str, is_asked: bool) -> None:
+    net = Net()
+    node = net.add(join=False)
+    hosts = ["10.0.0.1", "127.0.0.1", "192.168.1.1", "172.16.3.4"]
+    inside = {net.stranger(each).contact for each in hosts}
+    teller = net.stranger(host, reply=Manners(net, list(inside)))
+    assert node.engine.table.add(net.now, teller.contact)
+    net.lookup(node, Key(5))
+    asked = {to for _, source, to, _ in net.log if source == node.address}
+    assert asked - {teller.address} == ({each.address for each in inside} if is_asked else set())
+
+
 def test_contacts_that_have_not_paid_for_their_ids_are_not_asked_whoever_names_them() -> None:
     net = Net(config=Config(id_puzzle_bits=3))
     node = net.add(join=False)
