@@ -4,8 +4,8 @@ from pathlib import Path
 from random import SystemRandom
 
 import click
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ..author import Author
 from ..contacts import to_base32
 from ..identity import Identity
 from ..shell.keyfiles import SECRET_SIZE, Use, create_secret, fingerprint
@@ -61,6 +61,5 @@ def public_part(use: Use, secret: bytes) -> dict[str, str]:
         uri = f"dht://{to_base32(identity.public_key)}@HOST:PORT"
         return {"id": identity.id.hex(), "uri": uri}
     if use is Use.AUTHOR:
-        public_key = Ed25519PrivateKey.from_private_bytes(secret).public_key()
-        return {"author": to_base32(public_key.public_bytes_raw())}
+        return {"author": str(Author.from_private_bytes(secret).id)}
     return {"fingerprint": fingerprint(use, secret)}

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from ..author import TEXT_PREFIX, AuthorId
 from ..contacts import Introducer, from_base32, parse_introducer
 from ..errors import LocalError
-from ..shell.author import Author, load_author
+from ..shell.author import Author
 from ..shell.keyfiles import Use, load_network_key, parse_key_line
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -58,7 +58,7 @@ def duration(text: str) -> float:
 def writer(path: str) -> Author:
     """The author whose key a file holds; a usage error that says what is wrong with it."""
     try:
-        return load_author(Path(path))
+        return Author.load(path)
     except LocalError as error:
         raise click.BadParameter(str(error)) from error
 

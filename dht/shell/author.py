@@ -1,6 +1,6 @@
 """``dht.Author``: an author, with what only this layer has: the system's entropy, and files."""
 
-from pathlib import Path
+import os
 from random import Random, SystemRandom
 from typing import Self, final
 
@@ -24,8 +24,8 @@ class Author(author.Author):
         """A fresh author, out of the system's entropy (or of the randomness given)."""
         return super().generate(SystemRandom() if random is None else random)
 
-
-def load_author(path: Path) -> Author:
-    """The author whose key a file holds (``dht keygen --author`` makes one). Raises
-    ``LocalError``."""
-    return Author.from_private_bytes(load_secret(path, Use.AUTHOR))
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The author whose key a file holds; ``dht keygen --author`` makes one. Raises
+        ``LocalError``, also when there is no file. It blocks."""
+        return cls.from_private_bytes(load_secret(path, Use.AUTHOR))

@@ -75,7 +75,7 @@ async def find_identity(
         if not isinstance(given, str | os.PathLike) or not os.fspath(given):
             # Not the value: it may be a secret.
             kind = type(given).__name__
-            raise LocalError(f"identity is a dht.Identity or the path of a key file, got a {kind}")
+            raise LocalError(f"identity is a dht.Identity or the path of a key file, got: {kind}")
         found, whose = await trio.to_thread.run_sync(load_identity, given), os.fspath(given)
     elif data_dir is None:
         return await _generate(random, bits)

@@ -5,11 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dht.cli.options import reader
 from dht.contacts import to_base32
 from dht.identity import Identity
 from dht.keyspace import solves_puzzle
+from dht.shell.author import Author
 from dht.shell.keyfiles import Use, fingerprint, load_identity, load_network_key, load_secret
 from tests.cli.conftest import Run
 
@@ -32,9 +33,10 @@ def test_an_identity(run: Run, tmp_path: Path) -> None:
 
 def test_an_author(run: Run, tmp_path: Path) -> None:
     done = run("keygen", "--author", str(tmp_path / "me"))
-    secret = load_secret(tmp_path / "me", Use.AUTHOR)
-    public_key = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-    assert done.out.decode() == f"author: {to_base32(public_key)}\n"
+    author = Author.load(tmp_path / "me")
+    assert done.out.decode() == f"author: {author.id}\n"
+    # What readers are told is what they can use.
+    assert reader(done.out.decode().split()[1]) == author.id
 
 
 def test_a_network_key(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from dht.errors import LocalError
 from dht.identity import Identity
 from dht.shell import keyfiles
+from dht.shell.author import Author
 from dht.shell.keyfiles import (
     LEFT_OVER,
     Use,
@@ -488,3 +489,18 @@ def test_whenever_the_process_is_killed_the_key_is_whole_or_absent(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.removeprefix("steps ")) > 10
+
+
+# ------------------------------------------------------------------------------------- an author
+
+
+def test_an_author_is_loaded_from_the_file_that_was_made_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "me.key"
+    author = Author.generate()
+    create_secret(path, Use.AUTHOR, author.private_key.private_bytes_raw())
+    assert Author.load(path).id == Author.load(str(path)).id == author.id
+    with pytest.raises(LocalError, match="dht keygen --author"):
+        Author.load(tmp_path / "none")
+    create_secret(tmp_path / "node.key", Use.IDENTITY, bytes(32))
+    with pytest.raises(LocalError, match="expected an author, found a node identity"):
+        Author.load(tmp_path / "node.key")

@@ -254,6 +254,23 @@ def test_a_wrong_wall_clock_is_what_the_node_stamps_with() -> None:
     assert again - wrong == pytest.approx(10_000, abs=10_000)
 
 
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_is_ten_years_off_keeps_nobody_from_speaking_or_reading(years: int) -> None:
+    """On the encrypted channel: no handshake looks at a clock. A put costs one stamp more."""
+    simulator = Simulator(7, links=FAST, encrypted=True)
+    nodes = simulator.grow(9)
+    odd = simulator.add_node(bootstrap=[nodes[0].contact], skew_s=years * 365.25 * 86_400)
+    simulator.run_for(5)
+    simulator.put(nodes[1], "of others", b"value")
+    assert simulator.get(odd, "of others").value == b"value"
+    outcome = simulator.put(odd, "its own", b"value")
+    assert not outcome.refused
+    assert simulator.get(nodes[2], "its own").value == b"value"
+    assert simulator.get(odd, "its own").value == b"value"
+    simulator.put(nodes[3], "its own", b"newer")
+    assert simulator.get(odd, "its own", quorum=3).value == b"newer"
+
+
 # --------------------------------------------------------------------------------- determinism
 
 
