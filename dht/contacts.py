@@ -32,8 +32,9 @@ _LABEL = re.compile("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _BASE32_PADDING = "===="  # RFC 4648: 32 bytes are 52 letters and four of these
 
 # A memo of a pure function. The cap bounds what a flood of invented contacts can pin in memory:
-# about 1,024 x 500 B. A node names and hears a few hundred peers again and again.
-_MEMO_MAX = 1024
+# about 4,096 x 500 B. A node hears of a few hundred peers again and again; a simulation has those
+# of thousands of nodes in one process.
+_MEMO_MAX = 4096
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\1"
