@@ -46,6 +46,8 @@ class End:
     demands: tuple[bytes, ...] = (STORE,)
     #: Is a second answer to one request in order, as after a repetition?
     again_ok: bool = False
+    #: Is each answer as long as it may be, whatever ``reply`` says?
+    longest: bool = False
     restarts: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -94,7 +96,7 @@ class End:
             self.channel.demand_proof(now, opened.ticket)
             return
         self.requests.append(opened)
-        answer = self.reply(payload)
+        answer = bytes(opened.room - len(request_id)) if self.longest else self.reply(payload)
         if answer is not None:
             self.channel.answer(now, opened.ticket, request_id + answer)
 
