@@ -1,249 +1,417 @@
-"""The promise about a flood of handshakes that nobody means: it costs little memory, and no time of
-those who are known."""
+"""Promises about the encrypted channel in war: reflection, floods of first messages, replays.
+
+Whole engines stand in a street (``street``); the attacker writes what he likes, with any sender.
+"""
 
 import gc
-import json
-import os
-import statistics
-import subprocess
-import sys
-import time
 import tracemalloc
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import attrs
-import trio
 
-import dht
-from dht.contacts import parse_uri, port_of
-from dht.core.channel.load import HANDSHAKES_PER_S
-from dht.identity import Identity
+from dht.contacts import Address
+from dht.core.channel.packets import (
+    CHALLENGE,
+    COOKIE,
+    DATA,
+    ECHO,
+    INIT,
+    MAC_SIZE,
+    NO_MAC,
+    NO_SESSION,
+    REPLY,
+    mac,
+)
+from dht.core.channel.secure import SecureChannel
+from dht.core.channel.who import IAM_TAG, WHO_TAG
+from dht.core.held import Held
+from dht.keyspace import key_bytes, plain_key
 from dht.network import Network
-from dht.sim import Simulator
+from dht.records import Kind, Record
+from dht.wire.codec import copy_of
+from dht.wire.messages import WANT_IPV4, Find, Get, Ping, Reach, Store
+from dht.wire.messages import Request as RequestMessage
 
 from .machine import Figures, Reduced, Verdict, row
-from .spoofed_flood import any_find, prepare
-from .spoofer import somewhere
-from .surroundings import ROOT
+from .street import House, Street, first_message, stranger_address
 
-FLOOD = 100_000
-#: Of those over the sockets, and of the second flood in virtual time, so many have nothing wrong;
-#: of the others only the check is right that any member can make.
-VALID_SHARE = 0.1
-MEMORY_MAX = 8 * 2**20
-P99_RATIO_MAX = 2.0
+NETWORK = Network.named("proof")
+_KINDS = {
+    INIT: "INIT",
+    REPLY: "REPLY",
+    COOKIE: "COOKIE",
+    DATA: "DATA",
+    NO_SESSION: "NOSESSION",
+    CHALLENGE: "CHALLENGE",
+    ECHO: "ECHO",
+    WHO_TAG: "WHO",
+    IAM_TAG: "IAM",
+}
+HOUSES = 6
+RECORDS = 40
 
-#: The floods in virtual time: (datagrams a second, how many have nothing wrong). The first stays
-#: just below what is load, so that each is opened, answered and remembered.
-FLOODS = ((0.95 * HANDSHAKES_PER_S, 1.0), (5_000.0, VALID_SHARE))
-NODES = 4
-_SIM_NETWORK = Network.named("sim")
+# -------------------------------------------------------------------------------------- reflection
 
-#: Over sockets: rounds, each a calm part and one in the flood; requests of the peer a second.
-ROUNDS = 5
-FLOOD_PER_S = 2_000.0
-REQUESTS_PER_S = 100.0
-KEYS = 20
+CASES = 1_000_000
+CASES_PER_PIECE = 50_000
+#: Few, so that each of them sends all kinds of packets.
+ADDRESSES_PER_PIECE = 200
 
 
-def judge_flood(pieces: Sequence[Figures]) -> Verdict:
-    """Memory of every flood; descriptors and time where there are sockets."""
-    floods = [piece for piece in pieces if "ratios" not in piece]
-    real = [piece for piece in pieces if "ratios" in piece]
-    figures: Figures = {
-        "floods": floods,
-        "sockets": real,
-        "memory_growth_max": max(piece["memory_growth"] for piece in pieces),
-    }
-    passed = figures["memory_growth_max"] <= MEMORY_MAX
-    passed = passed and not any(piece["requests_failed"] for piece in pieces)
-    said = (
-        f"floods of {max(piece['sent'] for piece in pieces):,} first messages: memory grew by at "
-        f"most {figures['memory_growth_max'] / 2**20:.1f} MiB"
+def judge_reflection(pieces: Sequence[Figures]) -> Verdict:
+    """The worst ratio of any address at any moment; every kind of packet has to have been sent."""
+    cases = sum(piece["cases"] for piece in pieces)
+    worst = max(piece["worst_ratio"] for piece in pieces)
+    sent = _total(piece["kinds_in"] for piece in pieces)
+    answered = _total(piece["kinds_out"] for piece in pieces)
+    failures = [failure for piece in pieces for failure in piece["failures"]]
+    return Verdict(
+        {
+            "cases": cases,
+            "worst_ratio": worst,
+            "kinds_in": dict(sorted(sent.items())),
+            "kinds_out": dict(sorted(answered.items())),
+            "failures": failures[:20],
+        },
+        not failures and worst <= 1.0 and set(_KINDS.values()) <= set(sent) and len(answered) >= 3,
+        f"of {cases:,} datagrams from addresses that prove nothing none was answered with more "
+        f"than came: at worst {worst:.3f} bytes out for each byte in"
+        + (f"; {len(failures)} failures, first: {failures[0]}" if failures else ""),
     )
-    for piece in real:
-        ratio = statistics.median(piece["ratios"])
-        figures["p99_ratio"] = round(ratio, 2)
-        passed = passed and ratio <= P99_RATIO_MAX
-        passed = passed and piece["descriptors_before"] == piece["descriptors_after"]
-        said += (
-            f"; at {piece['per_second']:,.0f} a second over sockets the p99 of a known peer was "
-            f"{ratio:.2f} times that in calm, with as many descriptors"
-        )
-    return Verdict(figures, passed, said)
 
 
 @row(
-    "spoofed-first-messages",
-    promise=f"{FLOOD:,} first messages from made-up addresses cost a node at most 8 MiB and no "
-    "descriptor, and the p99 of a peer that it knows at most doubles",
-    pieces=len(FLOODS) + 1,
-    judge=judge_flood,
-    # Only memory: time is nothing to judge beside other tests.
-    reduced=Reduced(pieces=len(FLOODS), scale=0.01),
-    parallel=False,
+    "bytes-toward-unproved",
+    promise="an address that has not proved itself is sent at most 1.00 bytes for each byte that "
+    "came from it, whatever the packet and the state: 1,000,000 drawn cases",
+    pieces=CASES // CASES_PER_PIECE,
+    judge=judge_reflection,
+    reduced=Reduced(pieces=1, scale=0.04),
 )
-def spoofed_first_messages(seed: int, scale: float) -> Figures:
-    """Two floods in virtual time, for the memory; one over sockets, for the time."""
-    if seed < len(FLOODS):
-        return _in_virtual_time(seed, round(FLOOD * scale))
-    return trio.run(_over_sockets, seed, round(FLOOD * scale))
-
-
-def _in_virtual_time(seed: int, count: int) -> Figures:
-    """Everything that the victim, and what is around it, allocates, by Python's own count."""
-    random = Random(f"{seed} flood")
-    per_s, valid_share = FLOODS[seed]
-    simulator = Simulator(seed, encrypted=True)
-    victim, peer, *_ = simulator.grow(NODES)
-    for number in range(KEYS):
-        simulator.put(peer, f"{number}", b"value")
-    simulator.run_for(60.0)
-    to = victim.identity.public_key
-    before = victim.engine.stats()
-    failed: list[bool] = []
-    largest = 0
-    gc.collect()
-    tracemalloc.start()
-    for number in range(count):
-        valid = random.random() < valid_share
-        data = (
-            any_find(random, Identity.generate(random), to, _SIM_NETWORK)
-            if valid
-            else prepare(random, to, _SIM_NETWORK, 1, 0)[0]
-        )
-        victim.engine.receive_datagram(simulator.now, data, somewhere(random))
-        simulator.poll(victim)
-        simulator.run_for(1 / per_s)
-        if number % 1000 == 0 or number == count - 1:
-            simulator.trace_hash()  # what a simulation remembers of itself is not the victim's
-            largest = max(largest, tracemalloc.get_traced_memory()[0])
-            failed.append(simulator.get(peer, f"{number % KEYS}").value != b"value")
-    tracemalloc.stop()
-    after = victim.engine.stats()
+def bytes_toward_unproved(seed: int, scale: float) -> Figures:
+    """Strangers who send everything there is, and never read what comes back."""
+    random = Random(f"{seed} reflection")
+    street = _lived_in(f"{seed} reflection")
+    strangers = Strangers(street, random)
+    cases = round(CASES_PER_PIECE * scale)
+    for number in range(cases):
+        strangers.send()
+        if number % 500 == 499:
+            street.run(random.choice([0.5, 5.0, 20.0, 70.0]))
+        if number % 5000 == 4999:
+            house = random.choice(list(street.houses.values()))
+            street.build(house.identity, house.address)
+            street.run(5.0)
+            _write(street)  # what it held is gone with it
+    street.run(120.0)
     return {
-        "sent": count,
-        "per_second": per_s,
-        "valid_share": valid_share,
-        "memory_growth": largest,
-        "handshakes_served": after.requests_served - before.requests_served,
-        "requests_failed": sum(failed),
-        "contacts": after.contacts,
+        "cases": cases,
+        "worst_ratio": round(strangers.worst, 4),
+        "kinds_in": strangers.kinds_in,
+        "kinds_out": strangers.kinds_out,
+        "failures": strangers.failures[:5],
     }
-
-
-# ----------------------------------------------------------------------------------- over sockets
 
 
 @attrs.define(eq=False)
-class _Process:
-    """A program of ours, spoken to by lines."""
+class Strangers:
+    """Addresses from which something is sent, and what is sent to them, by house."""
 
-    popen: subprocess.Popen[str]
+    street: Street
+    random: Random
+    into: Counter[tuple[Address, Address]] = attrs.field(factory=Counter)
+    out: Counter[tuple[Address, Address]] = attrs.field(factory=Counter)
+    worst: float = 0.0
+    kinds_in: Counter[str] = attrs.field(factory=Counter)
+    kinds_out: Counter[str] = attrs.field(factory=Counter)
+    failures: list[str] = attrs.field(factory=list)
 
-    @classmethod
-    def start(cls, *arguments: object) -> "_Process":
-        command = [sys.executable, "-m", "proofs.spoofed_flood", *map(str, arguments)]
-        pipe = subprocess.PIPE
-        return cls(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True))
+    #: What they ask others to store: one of the records that were there at first.
+    record: Record = attrs.field(init=False)
 
-    def line(self) -> str:
-        assert self.popen.stdout is not None
-        return self.popen.stdout.readline().strip()
+    def __attrs_post_init__(self) -> None:
+        self.street.on_stray = self.receive
+        self.record = next(
+            held.record
+            for house in self.street.houses.values()
+            for number in range(RECORDS)
+            if (held := _held(house, self.street.now, number)) is not None
+        )
 
-    def say(self, text: str) -> None:
-        assert self.popen.stdin is not None
-        self.popen.stdin.write(text + "\n")
-        self.popen.stdin.flush()
+    def send(self) -> None:
+        """One more datagram, to anybody, from any of the addresses."""
+        random, street = self.random, self.street
+        house = random.choice(list(street.houses.values()))
+        source = stranger_address(random.randrange(ADDRESSES_PER_PIECE))
+        data = self._draw(house)
+        self.into[house.address, source] += len(data)
+        self.kinds_in[_kind(data)] += 1
+        if random.random() < 0.3:
+            street.run(random.choice([0.001, 0.05, 0.3]))
+        street.post(house, data, source)
 
-    def end(self) -> None:
-        self.popen.communicate()
+    def receive(self, house: House, data: bytes, to: Address) -> None:
+        """Something was sent to an address that is no house's."""
+        self.kinds_out[_kind(data)] += 1
+        name = house.address, to
+        self.out[name] += len(data)
+        if not self.into[name]:
+            self.failures.append(f"{_kind(data)} of {len(data)} bytes to who has sent nothing")
+            return
+        self.worst = max(self.worst, self.out[name] / self.into[name])
+        if self.out[name] > self.into[name]:
+            self.failures.append(
+                f"{_kind(data)}: {self.out[name]} bytes out after {self.into[name]} bytes in"
+            )
 
-    def memory(self) -> int:
-        """Bytes that are in memory (Linux)."""
-        status = Path(f"/proc/{self.popen.pid}/status").read_text()
-        [kib] = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
-        return int(kib) * 1024
+    def _draw(self, house: House) -> bytes:
+        random = self.random
+        match random.randrange(8):
+            case 0 | 1 | 2:
+                return self._asking(house)
+            case 3:
+                return self._recorded(house)
+            case 4:
+                return self._changed(self._recorded(house), house)
+            case 5:
+                return self._changed(self._asking(house), house)
+            case 6:
+                return self._who(house)
+            case _:
+                size = random.choice([1, 13, 29, 40, 64, 200, 1200, 1201])
+                return bytes([random.choice([*_KINDS, 0, 8, 255])]) + (random.randbytes(size - 1))
 
-    def cpu_s(self) -> float:
-        """Seconds of a core that it has used (Linux)."""
-        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def _asking(self, house: House) -> bytes:
+        """A first message that asks for whatever makes others answer much."""
+        now, to = self.street.now, house.contact
+        return first_message(self.random, now, to, self._request(), network=NETWORK)
 
-    def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.popen.pid}/fd").iterdir()))
+    def _request(self) -> RequestMessage:
+        random = self.random
+        key = key_bytes(plain_key(f"record {random.randrange(RECORDS)}"))
+        match random.randrange(5):
+            case 0:
+                return Find(flags=WANT_IPV4, target=key, count=20, kind=0)
+            case 1:
+                return Get(flags=WANT_IPV4, kind=Kind.PLAIN, key=key, count=20)
+            case 2:
+                return Store(
+                    flags=WANT_IPV4, copy=copy_of(self.record, 1000), if_version=None, count=8
+                )
+            case 3:
+                return Reach(flags=WANT_IPV4, nonce=random.randbytes(8))
+            case _:
+                return Ping(flags=WANT_IPV4)
+
+    def _recorded(self, house: House) -> bytes:
+        mine = [
+            data
+            for to, _, data in self.random.choices(self.street.record, k=20)
+            if to == house.address
+        ]
+        return self.random.choice(mine or [bytes([DATA]) + bytes(40)])
+
+    def _changed(self, data: bytes, house: House) -> bytes:
+        """Cut, or a few bits of it; the check of first messages and replies is made right again."""
+        random = self.random
+        if random.random() < 0.3:
+            return data[: random.randrange(1, len(data) + 1)]
+        cut = {INIT: 2 * MAC_SIZE, REPLY: MAC_SIZE}.get(data[0], 0)
+        changed = bytearray(data[: max(1, len(data) - cut)])
+        for _ in range(random.randint(1, 3)):
+            changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
+        made = bytes(changed)
+        if cut and random.random() < 0.8:
+            key = NETWORK.secrets()[0].mac_key(house.identity.public_key)
+            made += mac(key, made) + (NO_MAC if data[0] == INIT else b"")
+        return made
+
+    def _who(self, house: House) -> bytes:
+        channel = SecureChannel(house.identity, NETWORK, Random(self.random.random()))
+        channel.who(self.street.now, house.address)
+        return channel.datagrams_to_send()[0][0]
 
 
-async def _over_sockets(seed: int, count: int) -> Figures:
-    victim = _Process.start("victim")
-    contact = parse_uri(victim.line())
-    port = port_of(contact.address)
-    sender = _Process.start(
-        "sender",
-        port,
-        contact.public_key.hex(),
-        count,
-        round(count * VALID_SHARE),
-        FLOOD_PER_S,
-        seed,
+def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
+    total = Counter[str]()
+    for each in counts:
+        total.update(each)
+    return total
+
+
+def _kind(data: bytes) -> str:
+    return _KINDS.get(data[0], "other")
+
+
+def _lived_in(seed: str) -> Street:
+    """A street whose houses know each other and hold records."""
+    street = Street.of(HOUSES, seed=seed, network=NETWORK)
+    _write(street)
+    return street
+
+
+def _write(street: Street) -> None:
+    """Every record is put through some house; a fifth of them as deleted."""
+    houses = list(street.houses.values())
+    for number in range(RECORDS):
+        house = street.random.choice(houses)
+        value = street.random.randbytes(300) if number % 5 else b""
+        key = plain_key(f"record {number}")
+        house.engine.start_put(street.now, Kind.PLAIN, key, value, tombstone=not value)
+        street.empty(house)
+        street.run(0.3)
+
+
+def _held(house: House, now: float, number: int) -> Held | None:
+    return house.engine.storage.get(now, Kind.PLAIN, plain_key(f"record {number}"))
+
+
+# ------------------------------------------------------------------------------------------ floods
+
+FIRST_MESSAGES = 100_000
+GROWTH_MAX = 8 * 2**20  # bytes
+_BATCH = 500
+
+
+def judge_memory(pieces: Sequence[Figures]) -> Verdict:
+    """The most that one of the floods made a node grow by, at any moment that was looked at."""
+    grown = max(piece["grown_max"] for piece in pieces)
+    served = all(piece["served"] for piece in pieces)
+    total = sum(piece["messages"] for piece in pieces)
+    return Verdict(
+        {"grown_max": grown, "bar": GROWTH_MAX, "pieces": list(pieces)},
+        grown <= GROWTH_MAX and served,
+        f"{total:,} valid first messages from as many addresses made a node grow by at most "
+        f"{grown / 2**20:.2f} MiB" + ("" if served else "; an established peer was not served"),
     )
+
+
+@row(
+    "flood-memory",
+    promise="100,000 valid first messages from as many spoofed addresses, slow or fast, make a "
+    "node grow by at most 8 MiB, and its established peers are served",
+    pieces=2,
+    judge=judge_memory,
+    reduced=Reduced(pieces=2, scale=0.02),
+)
+def flood_memory(seed: int, scale: float) -> Figures:
+    """The first flood stays below what is load, the second is as fast as it can be."""
+    random = Random(f"{seed} flood")
+    street = _lived_in(f"{seed} flood")
+    victim, peer = list(street.houses.values())[1:3]
+    pause_s = (0.0012, 0.00002)[seed % 2]
+    messages = round(FIRST_MESSAGES * scale)
+    tracemalloc.start()
     try:
-        async with dht.open_node("127.0.0.1:0", bootstrap=[contact], client=True) as peer:
-            return await _rounds(victim, sender, peer, count)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        grown = 0
+        for start in range(0, messages, _BATCH):
+            for number in range(start, start + _BATCH):
+                now, to = street.now, victim.contact
+                data = first_message(random, now, to, Ping(flags=WANT_IPV4), network=NETWORK)
+                street.run(pause_s)
+                street.post(victim, data, stranger_address(number))
+            gc.collect()
+            grown = max(grown, tracemalloc.get_traced_memory()[0] - before)
     finally:
-        sender.end()
-        victim.end()
-
-
-async def _rounds(victim: _Process, sender: _Process, peer: dht.Node, count: int) -> Figures:
-    for number in range(KEYS):
-        await peer.put(f"{number}", b"value")
-    await trio.to_thread.run_sync(sender.line)
-    a_part = count // ROUNDS
-    part_s = a_part / FLOOD_PER_S
-    await _requests(peer, part_s)  # what is allocated once is allocated now
-    memory, descriptors = victim.memory(), victim.descriptors()
-    calm, flooded, floods = [], [], []
-    failed, busy_s = 0, 0.0
-    for _ in range(ROUNDS):
-        seconds, lost = await _requests(peer, part_s)
-        calm.append(_p99(seconds))
-        cpu_s = victim.cpu_s()
-        sender.say(str(a_part))
-        seconds, lost_in_flood = await _requests(peer, part_s)
-        flooded.append(_p99(seconds))
-        floods.append(json.loads(await trio.to_thread.run_sync(sender.line)))
-        busy_s += victim.cpu_s() - cpu_s
-        failed += lost + lost_in_flood
+        tracemalloc.stop()
+    proved = victim.channel.proved
+    peer.engine.start_lookup(street.now, plain_key("anything"))
+    street.empty(peer)
+    street.run(2.0)
     return {
-        "sent": sum(each["sent"] for each in floods),
-        "per_second": a_part / statistics.median(each["seconds"] for each in floods),
-        "valid_share": VALID_SHARE,
-        "victim_cpu_percent": round(100 * busy_s / sum(each["seconds"] for each in floods), 1),
-        "requests_failed": failed,
-        "p99_calm_ms": [round(1000 * each, 2) for each in calm],
-        "p99_flood_ms": [round(1000 * each, 2) for each in flooded],
-        "ratios": [hot / cool for hot, cool in zip(flooded, calm, strict=True)],
-        "memory_growth": victim.memory() - memory,
-        "descriptors_before": descriptors,
-        "descriptors_after": victim.descriptors(),
+        "messages": messages,
+        "a_second": round(1 / pause_s),
+        "grown_max": grown,
+        "served": victim.channel.proved > proved,
     }
 
 
-async def _requests(peer: dht.Node, seconds: float) -> tuple[list[float], int]:
-    """One get after the other, at their rate: how long each took, and how many failed."""
-    took, failed = [], 0
-    began = time.perf_counter()
-    for number in range(round(seconds * REQUESTS_PER_S)):
-        await trio.sleep(max(0.0, began + number / REQUESTS_PER_S - time.perf_counter()))
-        started = time.perf_counter()
-        value = await peer.get(f"{number % KEYS}", default=None)
-        took.append(time.perf_counter() - started)
-        failed += value != b"value"
-    return took, failed
+# ----------------------------------------------------------------------------------------- replays
+
+REPLAYS = 100_000
+REPLAYS_PER_PIECE = 25_200  # of five moments and six houses
 
 
-def _p99(seconds: list[float]) -> float:
-    return sorted(seconds)[int(0.99 * len(seconds))]
+def judge_replays(pieces: Sequence[Figures]) -> Verdict:
+    """Nothing may be taken for new, nothing may change."""
+    replayed = sum(piece["replayed"] for piece in pieces)
+    proved = sum(piece["proved"] for piece in pieces)
+    changes = [change for piece in pieces for change in piece["changes"]]
+    whens = _total(piece["whens"] for piece in pieces)
+    return Verdict(
+        {"replayed": replayed, "proved": proved, "changes": changes[:20], "whens": dict(whens)},
+        proved == 0 and not changes and len(whens) == len(_WHENS),
+        f"of {replayed:,} recorded datagrams that came again {proved} were taken for new, and "
+        f"{len(changes)} changed anything" + (f": {changes[0]}" if changes else ""),
+    )
+
+
+@row(
+    "replayed-datagrams",
+    promise="100,000 recorded datagrams have no second effect when they come again, from the same "
+    "or another address, at once, after 121 s, or when what they stored is gone",
+    pieces=-(-REPLAYS // REPLAYS_PER_PIECE),
+    judge=judge_replays,
+    reduced=Reduced(pieces=1, scale=0.08),
+)
+def replayed_datagrams(seed: int, scale: float) -> Figures:
+    """All that was said while a street came to life and was lived in, again and again."""
+    street = _lived_in(f"{seed} replays")
+    random = street.random
+    record = list(street.record)
+    street.recording = False
+    wanted = round(REPLAYS_PER_PIECE * scale)
+    proved, changes, whens = 0, list[str](), Counter[str]()
+    for when, wait_s in _WHENS.items():
+        street.run(wait_s)
+        if when == "after its record is gone":
+            _forget_records(street)
+        for house in street.houses.values():
+            mine = [each for each in record if each[0] == house.address]
+            before = _state(house, street.now)
+            taken = house.channel.proved
+            share = wanted // len(_WHENS) // len(street.houses)
+            for number, (_, source, data) in enumerate(random.choices(mine, k=share)):
+                elsewhere = stranger_address(random.randrange(1000))
+                house.engine.receive_datagram(street.now, data, elsewhere if number % 2 else source)
+                house.engine.datagrams_to_send()
+                whens[when] += 1
+            proved += house.channel.proved - taken
+            if _state(house, street.now) != before:
+                changes.append(f"{when}: a store or a table is not what it was")
+    return {
+        "replayed": sum(whens.values()),
+        "proved": proved,
+        "changes": changes,
+        "whens": dict(whens),
+    }
+
+
+_WHENS = {
+    "at once": 0.0,
+    "a minute later": 61.0,
+    "after 121 s": 60.0,
+    "after an hour": 3600.0,
+    "after its record is gone": 0.0,
+}
+
+
+def _state(house: House, now: float) -> object:
+    """What a datagram can have changed: records and their deadlines, contacts."""
+    records = [
+        (number, held.record.version, held.deadline)
+        for number in range(RECORDS)
+        if (held := _held(house, now, number)) is not None
+    ]
+    return house.engine.storage.count, records, house.engine.table.contacts()
+
+
+def _forget_records(street: Street) -> None:
+    """Everybody starts again without a store, as after a crash; whoever knew them does no more."""
+    for house in list(street.houses.values()):
+        street.build(house.identity, house.address)
+    street.run(30.0)

@@ -38,9 +38,10 @@ _RECEIVE_FAILURES_MAX = 16
 REOPEN_FIRST_S = 0.25
 REOPEN_MAX_S = 20.0
 
-#: Memory: addresses that a port remembers the socket and the kernel's form of, 4,096 x about
-#: 400 B. Strangers can invent sources; when it is full it is begun anew.
-_KNOWN_MAX = 4096
+#: Memory: addresses that a port remembers the socket and the kernel's form of, 8,192 x about
+#: 400 B; a node has 4,096 sessions at most. Strangers can invent sources; when it is full it is
+#: begun anew.
+_KNOWN_MAX = 8192
 
 #: A datagram socket that is connected to these addresses (TEST-NET-1 of RFC 5737, RFC 3849) sends
 #: nothing, but the kernel chooses the interface it would leave by.

@@ -20,8 +20,7 @@ from dht.core.channel.packets import INIT, KEEP, MAC_SIZE, NO_MAC, REPLY, mac
 from dht.core.channel.session import IDLE_S, REKEY_AFTER_S
 from dht.identity import Identity
 from dht.network import Network
-from proofs.spoofer import first_message
-from tests.core.channel.ends import FIND, PING, STORE, End, Wire, address_of
+from tests.core.channel.ends import FIND, PING, STORE, End, Wire, address_of, first_message
 
 LONG = STORE.ljust(1100, b"x")
 KINDS = [PING, FIND, STORE, LONG]
