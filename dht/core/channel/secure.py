@@ -241,7 +241,7 @@ class SecureChannel:
         """New keys are due: a handshake without a request, beside one in the old session."""
         session.rekeyed_at = now
         session.touch_at = float("-inf")  # the next packet says how long all is well
-        session.stale_at = now + REKEY_AGAIN_S
+        session.stale_at = min(now + REKEY_AGAIN_S, session.until)
         self._begin(now, contact, [], keep=True)
 
     def _open(self, now: float, contact: Contact, frame: bytes, *, keep: bool) -> None:

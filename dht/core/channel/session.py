@@ -146,7 +146,7 @@ class Session:
         self.touch_at = min(now + TOUCH_S, self.until)
         due_at = self.created_at + REKEY_AFTER_S if self.sent < REKEY_PACKETS else now
         due_at = max(due_at, self.rekeyed_at + REKEY_AGAIN_S)
-        self.stale_at = min(now + IDLE_S - IDLE_MARGIN_S, due_at)
+        self.stale_at = min(now + IDLE_S - IDLE_MARGIN_S, due_at, self.until)
 
     def distrust(self) -> None:
         """The peer may have forgotten it."""

@@ -510,6 +510,31 @@ def test_old_keys_end() -> None:
     assert wire.kinds()[-1] == INIT
 
 
+@pytest.mark.parametrize("heard", [False, True])
+def test_nothing_is_asked_under_keys_that_have_ended_however_late_new_ones_were_asked_for(
+    heard: bool,
+) -> None:
+    """``heard``: does the peer answer the last request under the old keys?"""
+    wire, ours, theirs = acquainted()
+    end = ours.channel._current[theirs.contact.packed].until
+    lost = {INIT}
+    wire.fate = lambda data, _source, _to: [] if data[0] in lost else [data]
+    while wire.now < end - 50:
+        wire.wait(50.0)
+        ours.ask(theirs, other(FIND))
+    wire.now = end - 1.0
+    lost |= set() if heard else {DATA}
+    inits = wire.inits()
+    ours.ask(theirs, other(FIND))
+    assert wire.inits() == inits + 1, "new keys were asked for once more, and not had"
+    lost.clear()
+    wire.now = end + 1.0
+    start = len(wire.log)
+    request_id = ours.ask(theirs, other(FIND))
+    assert request_id in ours.answers
+    assert wire.kinds(start)[0] == INIT
+
+
 def test_an_idle_session_is_forgotten_at_both_ends() -> None:
     wire, ours, theirs = acquainted()
     wire.wait(IDLE_S + secure.SWEEP_S)

@@ -102,6 +102,13 @@ def test_new_keys_are_due_after_a_time_and_the_old_ones_end_later() -> None:
     assert not session.usable(REJECT_AFTER_S)
 
 
+def test_a_session_whose_new_keys_were_asked_for_late_needs_a_second_thought_at_its_end() -> None:
+    session = make(1)
+    session.rekeyed_at = REJECT_AFTER_S - 1
+    session.touch(REJECT_AFTER_S - 0.5)
+    assert session.stale_at == REJECT_AFTER_S
+
+
 def test_new_keys_are_due_after_so_many_packets_and_the_old_ones_end_later() -> None:
     session = make(1)
     session.sent = REKEY_PACKETS
