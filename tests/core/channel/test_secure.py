@@ -535,6 +535,19 @@ def test_nothing_is_asked_under_keys_that_have_ended_however_late_new_ones_were_
     assert wire.kinds(start)[0] == INIT
 
 
+def test_what_rides_in_a_first_message_which_has_no_forward_secrecy() -> None:
+    """The first two requests to a node, and the first after a silence; all others do not."""
+    wire = Wire()
+    ours, theirs = wire.pair()
+    carried = []
+    for pause in (0.0, 1.0, 1.0, 1.0, IDLE_S, 1.0):
+        wire.wait(pause)
+        start = len(wire.log)
+        ours.ask(theirs, other(FIND))
+        carried.append(wire.kinds(start)[0])
+    assert carried == [INIT, INIT, DATA, DATA, INIT, DATA]
+
+
 def test_an_idle_session_is_forgotten_at_both_ends() -> None:
     wire, ours, theirs = acquainted()
     wire.wait(IDLE_S + secure.SWEEP_S)
