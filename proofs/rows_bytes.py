@@ -19,6 +19,7 @@ from dht.wire.codec import decode_untrusted, encode
 from dht.wire.messages import (
     REQUEST_ID_SIZE,
     Block,
+    Browse,
     Copy,
     Fetch,
     Find,
@@ -26,6 +27,7 @@ from dht.wire.messages import (
     Get,
     Message,
     Nodes,
+    Page,
     Ping,
     Pong,
     Store,
@@ -135,7 +137,9 @@ class _Flood:
     def _work(self, engine: Engine) -> None:
         random, now = self.random, self.simulator.now
         key = plain_key(f"key {random.randrange(20)}")
-        match random.randrange(4):
+        match random.randrange(5):
+            case 4:
+                engine.start_members(now, key)
             case 0:
                 engine.start_put(now, Kind.PLAIN, key, random.randbytes(random.choice([9, 9999])))
             case 1:
@@ -210,8 +214,21 @@ class _Flood:
     def _message(self) -> Message:
         """Of any type, well formed, with whatever the schema allows."""
         random = self.random
-        flags, kind, key = random.randrange(256), random.choice([1, 1, 2]), self._key()
-        match random.randrange(10):
+        flags, kind, key = random.randrange(256), random.choice([1, 1, 2, 3]), self._key()
+        match random.randrange(12):
+            case 10:
+                return Browse(flags, key, random.randbytes(32), random.randint(0, 64))
+            case 11:
+                copies = tuple(self._copy() for _ in range(random.randint(0, 3)))
+                return Page(
+                    time_s=self._number(40),
+                    total=random.randint(0, 256),
+                    whole=random.random() < 0.5,
+                    digest=random.randbytes(8),
+                    copies=copies,
+                    contacts4=b"",
+                    contacts6=b"",
+                )
             case 0:
                 return Ping(flags)
             case 1:
@@ -252,7 +269,7 @@ class _Flood:
     def _copy(self) -> Copy:
         random = self.random
         payload = random.randbytes(random.choice([0, 1, 32, 32, 850, 900]))
-        kind, key = random.choice([1, 1, 2]), self._key()
+        kind, key = random.choice([1, 1, 2, 3, 4]), self._key()
         if kind == Kind.CONTENT and random.random() < 0.5:
             key = key_bytes(content_key(value_hash(payload)))
         return Copy(

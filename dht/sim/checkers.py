@@ -27,7 +27,7 @@ from ..core.events import OperationFinished
 from ..core.outcomes import PutOutcome
 from ..errors import QuorumNotReached, VersionConflict
 from ..keyspace import Key
-from ..records import Kind, Record, ttl_max_s
+from ..records import Kind, Record, Slot, ttl_max_s
 
 #: A copy carries what remains of its life when it leaves; the way it takes is not counted, at the
 #: writer and at every handover. Ways of up to 3 s (reordered), 20 of them.
@@ -35,8 +35,6 @@ EXPIRY_GRACE_S = 60.0
 #: A write that never said how it ended may still have been under way for so long; guess: the
 #: longest operation is a large put with all tries used up.
 WRITE_MAX_S = 120.0
-
-Slot = tuple[Kind, Key]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -46,6 +44,8 @@ class Write:
     number: int
     kind: Kind
     key: Key
+    #: Of a member: its author's public key.
+    author: bytes = b""
     #: None for a delete.
     value: bytes | None
     ttl_s: float
@@ -101,29 +101,31 @@ class History:
         return tuple(self._writes)
 
     def slots(self) -> list[Slot]:
-        """Every (kind, key) that was written to, in the order of the first attempts."""
+        """Every slot that was written to, in the order of the first attempts."""
         return list(self._by_slot)
 
     # ---- writing ----
 
     def begin_write(
-        self, now: float, kind: Kind, key: Key, value: bytes | None, *, ttl_s: float | None = None
+        self, now: float, slot: Slot, value: bytes | None, *, ttl_s: float | None = None
     ) -> Write:
         """A put (or, without a value, a delete) begins. Hand the result to ``end_write``."""
+        kind, key, author = slot
         if ttl_s is None or value is None:
             ttl_s = ttl_max_s(kind, tombstone=value is None)
-        newest = self.newest_acknowledged((kind, key))
+        newest = self.newest_acknowledged(slot)
         write = Write(
             number=len(self._writes),
             kind=kind,
             key=key,
+            author=author,
             value=value,
             ttl_s=ttl_s,
             began_at=now,
             above=0 if newest is None or newest.version is None else newest.version,
         )
         self._writes.append(write)
-        self._by_slot.setdefault((kind, key), []).append(write)
+        self._by_slot.setdefault(slot, []).append(write)
         return write
 
     def end_write(
@@ -165,8 +167,8 @@ class History:
         self.reads += 1
         if record is None:
             return
-        kind, key = slot
-        if (record.kind, record.key) != slot:
+        kind, key, _ = slot
+        if record.slot != slot:
             self._violate(now, f"{reader} asked for {kind.name} {key} and got {record}")
             return
         write = self._written(slot, record.value)
@@ -205,7 +207,7 @@ class History:
         newest = self.newest_acknowledged(slot, lost=lost)
         if newest is None or newest.version is None:
             return
-        kind, key = slot
+        kind, key, _ = slot
         if record is not None:
             if kind is not Kind.CONTENT and (record.version, False) < _order(newest):
                 self._violate(

@@ -126,6 +126,9 @@ class Scenario:
     #: Of the puts: the share that is longer than one datagram, and of content records.
     large_share: float
     content_share: float
+    #: Of the puts: the share of an author's records, and of entries under topics.
+    signed_share: float = 0.0
+    member_share: float = 0.0
     #: Keys whose records live only so long, every third key; the others' outlive the run.
     short_ttl_s: float
 
@@ -149,7 +152,8 @@ class Scenario:
             (
                 f"  {self.operations} operations over {self.keys} keys: gets {self.get_share:.0%}, "
                 f"deletes {self.delete_share:.0%}; of the puts {self.large_share:.0%} large, "
-                f"{self.content_share:.0%} content; short ttl {self.short_ttl_s:.0f} s"
+                f"{self.content_share:.0%} content, {self.signed_share:.0%} signed, "
+                f"{self.member_share:.0%} members; short ttl {self.short_ttl_s:.0f} s"
             ),
             (
                 f"  loss {links.loss:.1%}, duplicates {links.duplicate:.1%}, corruption "
@@ -174,6 +178,8 @@ def draw_scenario(
             f"operations, got {nodes}, {duration_s:g} s and {operations}"
         )
     random = Random(f"{seed} scenario")
+    # Of its own: what else a seed stands for is what it was before there were authors.
+    of_authors = Random(f"{seed} authors")
     calm = random.randrange(CALM_ONE_IN) == 0
 
     def some(worst: float) -> float:
@@ -202,6 +208,8 @@ def draw_scenario(
         delete_share=random.choice([0.0, 0.05, 0.15]),
         large_share=random.choice([0.0, 0.0, 0.1, 0.3]),
         content_share=random.choice([0.0, 0.1]),
+        signed_share=of_authors.choice([0.0, 0.2, 0.5]),
+        member_share=of_authors.choice([0.0, 0.2, 0.5]),
         short_ttl_s=random.uniform(duration_s / 10, duration_s / 2),
     )
 

@@ -11,15 +11,16 @@ from typing import final
 
 import attrs
 
+from ..author import Author
 from ..config import VALUE_INLINE_MAX, Config
 from ..core.engine import Engine
 from ..core.events import OperationFinished, OperationId
 from ..core.maintenance import JITTER, POSTPONED_MAX
-from ..core.outcomes import GetOutcome
+from ..core.outcomes import GetOutcome, Members
 from ..errors import InternalError
-from ..keyspace import Key, content_key, plain_key
-from ..records import Kind, value_hash
-from .checkers import History, Slot, Write
+from ..keyspace import Key, content_key, key_bytes, plain_key, signed_key
+from ..records import Kind, Slot, value_hash
+from .checkers import History, Write
 from .faults import Scenario, draw_scenario, heal, schedule_faults
 from .simulator import SimNode, Simulator
 from .world import Traffic
@@ -38,6 +39,9 @@ _READERS = 2
 #: How long any operation may take: the longest is a large transfer with every try used up.
 _OPERATION_MAX_S = 120.0
 _LARGE_MAX = 40_000
+#: Who writes, and in how many topics: few, so that their entries meet.
+_AUTHORS = 3
+_TOPICS = 2
 _SMALL_MAX = 200
 
 
@@ -155,6 +159,7 @@ class _Run:
     simulator: Simulator = attrs.field(init=False)
     _random: Random = attrs.field(init=False)
     _keys: list[Key] = attrs.field(init=False)
+    _authors: list[Author] = attrs.field(init=False)
     # Operations under way: number -> (node, how often it had been started, what, since when).
     _pending: dict[int, tuple[SimNode, int, str, float]] = attrs.field(factory=dict)
     _begun: int = 0
@@ -165,6 +170,7 @@ class _Run:
         self.history = History(restamps=self.scenario.restamps)
         # Its own stream: the work is the same whatever the faults make of the network.
         self._random = Random(f"{seed} work")
+        self._authors = [Author.generate(Random(f"{seed} {n}")) for n in range(_AUTHORS)]
         self._keys = [plain_key(f"{seed} key {number}") for number in range(self.scenario.keys)]
 
     def play(self) -> None:
@@ -209,8 +215,11 @@ class _Run:
             self._put(node)
 
     def _get(self, node: SimNode) -> None:
-        slots = self.history.slots() or [(Kind.PLAIN, key) for key in self._keys]
-        slot = kind, key = self._random.choice(slots)
+        slots = self.history.slots() or [(Kind.PLAIN, key, b"") for key in self._keys]
+        slot = kind, key, _ = self._random.choice(slots)
+        if kind is Kind.MEMBER:
+            self._browse(node, slot)
+            return
         quorum = self._random.choice([1, 1, 2, self.config.replicas // 2 + 1])
         self._begin(
             node,
@@ -224,6 +233,20 @@ class _Run:
             record = finished.outcome.record
             self.history.check_read(self.simulator.now, slot, record, reader=reader)
 
+    def _browse(self, node: SimNode, slot: Slot) -> None:
+        _, key, _ = slot
+        self._begin(
+            node,
+            f"a listing of {key} by node {node.index}",
+            lambda engine, now: engine.start_members(now, key),
+            partial(self._browsed, f"node {node.index}"),
+        )
+
+    def _browsed(self, reader: str, finished: OperationFinished) -> None:
+        if isinstance(finished.outcome, Members):
+            for record in finished.outcome:
+                self.history.check_read(self.simulator.now, record.slot, record, reader=reader)
+
     def _put(self, node: SimNode, *, delete: bool = False) -> None:
         random, scenario = self._random, self.scenario
         large = random.random() < scenario.large_share
@@ -232,12 +255,14 @@ class _Run:
         )
         value = f"value {self._begun} ".encode() + random.randbytes(size)
         place = random.randrange(scenario.keys)
-        kind, key = Kind.PLAIN, self._keys[place]
+        (kind, key, member), author, name = self._draw_slot(place)
+        if kind is Kind.MEMBER:
+            value, place = value[:VALUE_INLINE_MAX], place % _TOPICS
         ttl_s = scenario.short_ttl_s if place % 3 == 0 else None
-        if not delete and random.random() < scenario.content_share:
+        if not delete and kind is Kind.PLAIN and random.random() < scenario.content_share:
             kind, key = Kind.CONTENT, content_key(value_hash(value))
         write = self.history.begin_write(
-            self.simulator.now, kind, key, None if delete else value, ttl_s=ttl_s
+            self.simulator.now, (kind, key, member), None if delete else value, ttl_s=ttl_s
         )
         self._begin(
             node,
@@ -249,9 +274,25 @@ class _Run:
                 b"" if delete else value,
                 ttl_s=None if delete else ttl_s,
                 tombstone=delete,
+                author=author,
+                name=name,
             ),
             partial(self._ended, write),
         )
+
+    def _draw_slot(self, place: int) -> tuple[Slot, Author | None, bytes]:
+        """Where a put goes; who signs it, and the name of what is signed."""
+        random, scenario, key = self._random, self.scenario, self._keys[place]
+        if not scenario.signed_share + scenario.member_share:
+            return (Kind.PLAIN, key, b""), None, b""
+        dice, author = random.random(), random.choice(self._authors)
+        public_key = author.id.public_key
+        if dice < scenario.member_share:
+            return (Kind.MEMBER, self._keys[place % _TOPICS], public_key), author, b""
+        if dice < scenario.member_share + scenario.signed_share:
+            name = key_bytes(key)
+            return (Kind.SIGNED, signed_key(public_key, name), b""), author, name
+        return (Kind.PLAIN, key, b""), None, b""
 
     def _ended(self, write: Write, finished: OperationFinished) -> None:
         self.history.end_write(self.simulator.now, write, finished, calm=self.scenario.calm)
@@ -291,13 +332,12 @@ class _Run:
         """Every key that was ever written to, each from two nodes drawn at random."""
         simulator, slots = self.simulator, self.history.slots()
         reads = [(slot, simulator.random_node()) for slot in slots for _ in range(_READERS)]
-        for (kind, key), node in reads:
-            slot = (kind, key)
+        for slot, node in reads:
             reader = f"node {node.index}, in the end,"
             self._begin(
                 node,
-                f"the last get of {key} by node {node.index}",
-                lambda engine, now, kind=kind, key=key: engine.start_get(now, kind, key),  # type: ignore[misc]
+                f"the last get of {slot[1]} by node {node.index}",
+                partial(_start_reading, slot),
                 partial(self._read, slot, reader),
             )
         simulator.run_while(lambda: bool(self._pending), timeout_s=_OPERATION_MAX_S)
@@ -307,18 +347,23 @@ class _Run:
         if finished.error is not None:
             self._violate(f"{reader} could not read {slot[1]}: {finished.error}")
             return
-        assert isinstance(finished.outcome, GetOutcome)
+        outcome, record = finished.outcome, None
+        if isinstance(outcome, Members):
+            record = next((each for each in outcome if each.slot == slot), None)
+        else:
+            assert isinstance(outcome, GetOutcome)
+            record = outcome.record
         self.history.check_settled(
             self.simulator.now,
             slot,
-            finished.outcome.record,
+            record,
             reader=reader,
             lost=self._was_lost,
         )
 
     def _was_lost(self, write: Write) -> bool:
         """Has every node that stored this acknowledged write lost its disk since?"""
-        holders = self.simulator.holders(write.kind, write.key)
+        holders = self.simulator.holders(write.kind, write.key, write.author)
         if any(record.version == write.version for _, record in holders):
             return False
         stored = [self.simulator.at_address(contact.address) for contact in write.stored]
@@ -329,3 +374,10 @@ class _Run:
 
     def _violate(self, sentence: str) -> None:
         self.history.violations.append(f"at {self.simulator.now:.3f} s: {sentence}")
+
+
+def _start_reading(slot: Slot, engine: Engine, now: float) -> OperationId:
+    kind, key, _ = slot
+    if kind is Kind.MEMBER:
+        return engine.start_members(now, key)
+    return engine.start_get(now, kind, key)

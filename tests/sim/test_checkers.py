@@ -6,11 +6,11 @@ from dht.core.events import OperationFinished, OperationId
 from dht.core.outcomes import PutOutcome, Trace
 from dht.errors import DHTError, NoPeers, QuorumNotReached
 from dht.keyspace import Key
-from dht.records import Kind, Record
-from dht.sim.checkers import EXPIRY_GRACE_S, WRITE_MAX_S, History, Slot, Write
+from dht.records import Kind, Record, Slot
+from dht.sim.checkers import EXPIRY_GRACE_S, WRITE_MAX_S, History, Write
 
 KEY = Key(0b1010)
-SLOT = (Kind.PLAIN, KEY)
+SLOT = (Kind.PLAIN, KEY, b"")
 HOLDER = contact_at(bytes(32), pack_address("192.0.2.1", 4000))
 TRACE = Trace(
     target=KEY, hops=0, messages=1, nodes=1, duplicates=0, elapsed=0.1, steps=(), stopped="done"
@@ -59,7 +59,7 @@ class Told:
         slot: Slot = SLOT,
         calm: bool = False,
     ) -> Write:
-        write = self.history.begin_write(self.now, *slot, value, ttl_s=ttl_s)
+        write = self.history.begin_write(self.now, slot, value, ttl_s=ttl_s)
         self.now += 1
         if error is not None:
             self.history.end_write(self.now, write, failed(error), calm=calm)
@@ -129,7 +129,7 @@ def test_anything_else_is_a_violation_that_names_the_reader(got: Record, sentenc
 
 def test_a_value_of_another_key_was_never_written_here() -> None:
     told = Told()
-    told.write(b"a", 5, slot=(Kind.PLAIN, Key(1)))
+    told.write(b"a", 5, slot=(Kind.PLAIN, Key(1), b""))
     assert told.read(record(b"a", 5))
 
 
@@ -150,8 +150,8 @@ def test_a_write_that_never_ended_may_have_been_under_way_for_long() -> None:
 
 def test_a_content_record_may_come_under_any_version() -> None:
     history = History()
-    slot = (Kind.CONTENT, KEY)
-    write = history.begin_write(0, *slot, b"a")
+    slot = (Kind.CONTENT, KEY, b"")
+    write = history.begin_write(0, slot, b"a")
     history.end_write(1, write, finished(5))
     history.check_settled(2, slot, record(b"a", 3, kind=Kind.CONTENT), reader="node 7")
     assert history.violations == []
@@ -250,7 +250,7 @@ def test_of_a_key_without_an_acknowledged_write_nothing_is_demanded() -> None:
 
 def test_an_acknowledgement_that_nobody_stands_behind_is_a_violation() -> None:
     history = History()
-    write = history.begin_write(0, *SLOT, b"a")
+    write = history.begin_write(0, SLOT, b"a")
     nobody = attrs.evolve(outcome(5), stored=())
     history.end_write(1, write, OperationFinished(OperationId(1), nobody))
     assert "nobody stored it" in history.violations[0]
@@ -274,8 +274,8 @@ def test_in_a_calm_network_each_acknowledged_version_is_above_those_before() -> 
 
 def test_writes_that_overlap_may_have_any_order() -> None:
     history = History()
-    first = history.begin_write(0, *SLOT, b"a")
-    second = history.begin_write(0, *SLOT, b"b")
+    first = history.begin_write(0, SLOT, b"a")
+    second = history.begin_write(0, SLOT, b"b")
     history.end_write(1, first, finished(6), calm=True)
     history.end_write(1, second, finished(5), calm=True)
     assert history.violations == []
