@@ -26,7 +26,9 @@ COMMANDS = sorted(program.commands)
 
 
 def test_the_commands_are_these() -> None:
-    assert COMMANDS == ["delete", "demo", "get", "lookup", "node", "put"]
+    assert [
+        *("add", "delete", "demo", "get", "lookup", "members", "node", "put", "remove"),
+    ] == COMMANDS
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
