@@ -40,6 +40,7 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_REST = b"\x36" * 32
 _OUTER_REST = b"\x5c" * 32
+_INNER_REST_1 = _INNER_REST + b"\1"
 
 
 @final
@@ -89,11 +90,11 @@ class Initiator:
         ephemeral = self._ephemeral
         public = ephemeral.public_key().public_bytes_raw()
         digest = blake2s(self.hash + public).digest()  # e
-        chain, _ = _hkdf2(_NAME_HASH, public)
+        chain = _hkdf1(_NAME_HASH, public)
         chain, key = _hkdf2(chain, _shared(ephemeral, remote))  # es
         sealed_static = ChaCha20Poly1305(key).encrypt(_NONCE, self._static_public, digest)  # s
         digest = blake2s(digest + sealed_static).digest()
-        chain, _ = _hkdf2(chain, _shared(self._static, remote))  # ss
+        chain = _hkdf1(chain, _shared(self._static, remote))  # ss
         self._chain, mixed, key = _hkdf3(chain, self._psk)  # psk
         digest = blake2s(digest + mixed).digest()
         sealed = ChaCha20Poly1305(key).encrypt(_NONCE, payload, digest)
@@ -108,8 +109,8 @@ class Initiator:
         public = message[:KEY_SIZE]
         remote = X25519PublicKey.from_public_bytes(public)
         digest = blake2s(self.hash + public).digest()  # e
-        chain, _ = _hkdf2(self._chain, public)
-        chain, _ = _hkdf2(chain, _shared(self._ephemeral, remote))  # ee
+        chain = _hkdf1(self._chain, public)
+        chain = _hkdf1(chain, _shared(self._ephemeral, remote))  # ee
         chain, key = _hkdf2(chain, _shared(self._static, remote))  # se
         payload = _opened(key, message[KEY_SIZE:], digest)
         self._chain = chain
@@ -156,13 +157,13 @@ class Responder:
         public = message[:KEY_SIZE]
         ephemeral = X25519PublicKey.from_public_bytes(public)
         digest = blake2s(self.hash + public).digest()  # e
-        chain, _ = _hkdf2(_NAME_HASH, public)
+        chain = _hkdf1(_NAME_HASH, public)
         chain, key = _hkdf2(chain, _shared(self._static, ephemeral))  # es
         sealed_static = message[KEY_SIZE:_FIRST_SIZE_STATIC]
         remote_public = _opened(key, sealed_static, digest)  # s
         digest = blake2s(digest + sealed_static).digest()
         remote = X25519PublicKey.from_public_bytes(remote_public)
-        chain, _ = _hkdf2(chain, _shared(self._static, remote))  # ss
+        chain = _hkdf1(chain, _shared(self._static, remote))  # ss
         chain, mixed, key = _hkdf3(chain, self._psk)  # psk
         digest = blake2s(digest + mixed).digest()
         sealed = message[_FIRST_SIZE_STATIC:]
@@ -181,8 +182,8 @@ class Responder:
         private = X25519PrivateKey.from_private_bytes(ephemeral)
         public = private.public_key().public_bytes_raw()
         digest = blake2s(self.hash + public).digest()  # e
-        chain, _ = _hkdf2(self._chain, public)
-        chain, _ = _hkdf2(chain, _shared(private, self._remote_ephemeral))  # ee
+        chain = _hkdf1(self._chain, public)
+        chain = _hkdf1(chain, _shared(private, self._remote_ephemeral))  # ee
         self._chain, key = _hkdf2(chain, _shared(private, self._remote))  # se
         sealed = ChaCha20Poly1305(key).encrypt(_NONCE, payload, digest)
         self.hash = blake2s(digest + sealed).digest()
@@ -214,8 +215,18 @@ def _opened(key: bytes, sealed: bytes, digest: bytes) -> bytes:
         raise RemoteError("a handshake message that does not open") from None
 
 
+def _hkdf1(chain: bytes, material: bytes) -> bytes:
+    """Section 4.3, HKDF, where only the first output is used: MixKey when no text follows."""
+    inner = chain.translate(_INNER) + _INNER_REST
+    outer = chain.translate(_OUTER) + _OUTER_REST
+    secret = blake2s(outer + blake2s(inner + material).digest()).digest()
+    inner = secret.translate(_INNER) + _INNER_REST_1
+    outer = secret.translate(_OUTER) + _OUTER_REST
+    return blake2s(outer + blake2s(inner).digest()).digest()
+
+
 def _hkdf2(chain: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """Section 4.3, HKDF with two outputs."""
+    """HKDF with two outputs."""
     inner = chain.translate(_INNER) + _INNER_REST
     outer = chain.translate(_OUTER) + _OUTER_REST
     secret = blake2s(outer + blake2s(inner + material).digest()).digest()
