@@ -192,12 +192,13 @@ def _fill(end: End, address: bytes) -> None:
     """As many sessions with that host as there may be."""
     sessions = end.channel._sessions
     for number in range(SESSIONS_PER_SOURCE_MAX):
+        place = pack_address(".".join(map(str, address[:4])), number + 1)
         sessions.install(
             end.wire.now,
             session.Session(
                 end.wire.now,
-                public_key=number.to_bytes(32),
-                address=pack_address(".".join(map(str, address[:4])), number + 1),
+                place=number.to_bytes(32) + place,
+                address=place,
                 cid=b"full" + number.to_bytes(4),
                 peer_cid=number.to_bytes(8),
                 keys=Keys(b"k" * 32, b"k" * 32),
