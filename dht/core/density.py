@@ -52,6 +52,10 @@ OWN_SAMPLE: Final = 20
 SAMPLES_MAX: Final = 16
 #: A sample is forgotten after so many refresh intervals: networks grow and shrink.
 SAMPLE_AGE: Final = 2.0
+#: A sample that reaches within so many times its volume of the key in question is no reference for
+#: it: Sybils around the key would be in both, and the node next to an attacked key would be the one
+#: that sees nothing. Twice, since they draw the sample's volume together, too; and once more.
+APART: Final = 4
 
 _EVERYWHERE: Final = 2.0**KEY_BITS
 
@@ -77,8 +81,13 @@ UNREAD: Final = Reading()
 
 class _Sample(NamedTuple):
     at: float
+    place: int
     nodes: int
     volume: float
+
+    def is_apart_from(self, place: int) -> bool:
+        """Can who surrounds that place not be among the nodes of this sample?"""
+        return self.place ^ place >= APART * self.volume
 
 
 def deviation(rank: int, distance: float, reference: Reference) -> float:
@@ -109,15 +118,17 @@ class DensityGauge:
     table: RoutingTable
     _samples: deque[_Sample] = attrs.field(factory=lambda: deque(maxlen=SAMPLES_MAX), init=False)
 
-    def learn(self, now: float, distances: Sequence[int]) -> None:
+    def learn(self, now: float, place: int, distances: Sequence[int]) -> None:
         """A lookup of a place that was drawn at random found these nodes, which all answered:
         their distances to it, nearest first. The last one says how large a part of the space it
         took to find so many."""
         if len(distances) >= self.config.replicas and distances[-1]:
-            self._samples.append(_Sample(now, len(distances), float(distances[-1])))
+            sample = _Sample(now, place, len(distances), float(distances[-1]))
+            self._samples.append(sample)
 
-    def reference(self, now: float) -> Reference | None:
-        """The density to compare with; None while there are too few nodes to speak of one."""
+    def reference(self, now: float, place: int) -> Reference | None:
+        """The density to compare that around ``place`` with; None while there are too few nodes to
+        speak of one. Where all that we know is next to that place, it is that."""
         size = self.table.network_size()
         if size < TINY * self.config.k:
             return None
@@ -128,19 +139,22 @@ class DensityGauge:
         samples = self._samples
         while samples and samples[0].at < oldest:
             samples.popleft()
+        own = _Sample(now, self.table.own_id, OWN_SAMPLE, OWN_SAMPLE / size * _EVERYWHERE)
+        seen = [own, *samples]
+        apart = [sample for sample in seen if sample.is_apart_from(place)] or seen
         return Reference(
-            OWN_SAMPLE + sum(sample.nodes for sample in samples),
-            OWN_SAMPLE / size * _EVERYWHERE + sum(sample.volume for sample in samples),
+            sum(sample.nodes for sample in apart), sum(sample.volume for sample in apart)
         )
 
-    def read(self, now: float, distances: Sequence[int]) -> Reading:
-        """How crowded it is where the nearest nodes lie at these distances (nearest first).
+    def read(self, now: float, place: int, distances: Sequence[int]) -> Reading:
+        """How crowded it is around a place from which the nearest nodes lie at these distances
+        (nearest first).
 
         The number is in standard deviations of what an honest network shows; from
         ``Config.density_alarm`` on it alarms. ``UNREAD`` for a tiny network, or when fewer nodes
         are known than a record has owners.
         """
-        reference = self.reference(now)
+        reference = self.reference(now, place)
         if reference is None or len(distances) < min(self.config.replicas, self.config.k):
             return UNREAD
         density = max(
@@ -150,9 +164,9 @@ class DensityGauge:
         )
         return Reading(density, density >= self.config.density_alarm)
 
-    def expected_distance(self, now: float, rank: int) -> int:
+    def expected_distance(self, now: float, place: int, rank: int) -> int:
         """How far from a place its ``rank``-th nearest node is to be expected."""
-        reference = self.reference(now)
+        reference = self.reference(now, place)
         if reference is None:
             return self.table.expected_distance(rank)
         return int(rank / reference.nodes * reference.volume)

@@ -198,6 +198,7 @@ class Get:
         if newest is not None:
             self._plan_repairs(now, newest, stale)
         if newest is None and self._asked and not self._empty:
+            self.alarmed = False  # they are not many, but gone
             self.error = NoPeers(f"nobody answered the get; tried {self.local.tried()}")
         elif newest is not None and self._misses_quorum():
             self.error = QuorumNotReached(

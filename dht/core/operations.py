@@ -167,4 +167,4 @@ def reading_of(
     distances = search.distances(gauge.config.k)
     if local.serves:
         insort(distances, local.contact.id ^ target)
-    return gauge.read(now, distances)
+    return gauge.read(now, target, distances)

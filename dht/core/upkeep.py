@@ -390,7 +390,7 @@ class Upkeep:
         if task.done:
             if self._sampling:  # nobody knew beforehand that we would look at this place
                 target, found = task.machine.search.target, task.machine.search.result()
-                self.gauge.learn(now, [contact.id ^ target for contact in found])
+                self.gauge.learn(now, target, [contact.id ^ target for contact in found])
             self._refresh_next(now)
 
     def _own_lookup(self, now: float, target: int, seeds: Sequence[Contact], want: int) -> Search:

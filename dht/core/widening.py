@@ -79,9 +79,9 @@ class Widenings:
         """Its first try has settled; ``ended`` is called when it is known what comes of it."""
         first = widening.first
         seen = known_at_end(first)
-        if seen is not None:
-            widening.traces.append((now - seen.trace.elapsed, seen.trace))
-        edge = self.gauge.expected_distance(now, first.replicas)
+        assert seen is not None  # what has an alarm has an outcome
+        widening.traces.append((now - seen.trace.elapsed, seen.trace))
+        edge = self.gauge.expected_distance(now, first.key, first.replicas)
         crowd = self._crowd(now, first)
         places = random_places(first.key, edge, self.config.region_lookups, self.random)
         widening.searching = len(places)
@@ -110,7 +110,7 @@ class Widenings:
         but at least as far as two honest nodes are to be expected, and at most as four, so that
         enough of the region's are left who can be asked."""
         seen = first.search.distances(first.replicas)
-        low, high = (self.gauge.expected_distance(now, rank) for rank in CROWD_RANKS)
+        low, high = (self.gauge.expected_distance(now, first.key, rank) for rank in CROWD_RANKS)
         return max(low, min(high, 4 * seen[-1] if seen else 0))
 
     def stop(self, widening: Widening) -> None:
@@ -134,7 +134,7 @@ class Widenings:
         for search in widening.searches:
             widening.traces.append((began_at, search.trace(now, search.why_stopped())))
         found = [c for search in (first.search, *widening.searches) for c in search.known()]
-        edge = self.gauge.expected_distance(now, first.replicas)
+        edge = self.gauge.expected_distance(now, first.key, first.replicas)
         asked = first.had_from()
         if isinstance(first, Get):
             body = encode(GetMessage(self.flags, first.kind, key_bytes(first.key), 0))

@@ -16,6 +16,7 @@ from dht.core.density import (
     SAMPLES_MAX,
     UNREAD,
     DensityGauge,
+    Reading,
     Reference,
     deviation,
     ranks_between,
@@ -24,7 +25,7 @@ from dht.core.routing import RoutingTable
 from dht.keyspace import KEY_BITS
 from tests.core.contacts_for_tests import contact, nearest
 
-EVERYWHERE = 2**KEY_BITS
+EVERYWHERE: int = 2**KEY_BITS
 CONFIG = Config()
 NODES = 1000
 #: In a space of this size with this many nodes one node is to be expected within so much.
@@ -46,6 +47,21 @@ def table_of(nodes: int, *, seed: int = 1) -> RoutingTable:
 
 def gauge_of(nodes: int, *, config: Config = CONFIG, seed: int = 1) -> DensityGauge:
     return DensityGauge(config, table_of(nodes, seed=seed))
+
+
+def far(gauge: DensityGauge) -> int:
+    """A place that nothing we know of our neighbourhood has to do with."""
+    return gauge.table.own_id ^ EVERYWHERE - 1
+
+
+def elsewhere(gauge: DensityGauge) -> int:
+    """And one far from both."""
+    return gauge.table.own_id ^ EVERYWHERE // 2
+
+
+def read(gauge: DensityGauge, distances: Sequence[int]) -> Reading:
+    """How crowded a place far away is."""
+    return gauge.read(0.0, far(gauge), distances)
 
 
 def honest(random: Random, *, count: int = 20, nodes: int = NODES) -> list[int]:
@@ -112,7 +128,7 @@ def test_a_few_ranks_from_the_owners_to_the_last_that_is_known(replicas: int, k:
 def alarms(places: Sequence[Sequence[int]], *, seeds: int = 40) -> float:
     """The share of places at which a node alarms, over many nodes with their own estimates."""
     gauges = [gauge_of(NODES, seed=seed) for seed in range(seeds)]
-    readings = [gauges[i % seeds].read(0.0, place) for i, place in enumerate(places)]
+    readings = [read(gauges[i % seeds], place) for i, place in enumerate(places)]
     return sum(reading.alarmed for reading in readings) / len(places)
 
 
@@ -136,7 +152,7 @@ def test_eight_sybils_are_seen_at_the_rank_of_the_owners() -> None:
 def test_the_number_is_in_deviations_and_about_0_at_an_honest_key() -> None:
     gauge = gauge_of(NODES)
     random = Random(4)
-    readings = [gauge.read(0.0, honest(random)).density for _ in range(300)]
+    readings = [read(gauge, honest(random)).density for _ in range(300)]
     numbers = [number for number in readings if number is not None]
     assert len(numbers) == 300
     assert -0.5 < sum(numbers) / 300 < 1.5  # the largest of five that hang together
@@ -144,10 +160,10 @@ def test_the_number_is_in_deviations_and_about_0_at_an_honest_key() -> None:
 
 def test_the_threshold_is_a_knob() -> None:
     place = attacked(Random(5), 20)
-    assert gauge_of(NODES).read(0.0, place).alarmed
-    deaf = gauge_of(NODES, config=Config(density_alarm=1000)).read(0.0, place)
+    assert read(gauge_of(NODES), place).alarmed
+    deaf = read(gauge_of(NODES, config=Config(density_alarm=1000)), place)
     assert not deaf.alarmed
-    assert deaf.density == gauge_of(NODES).read(0.0, place).density
+    assert deaf.density == read(gauge_of(NODES), place).density
 
 
 # ------------------------------------------------------------------- where nothing can be said
@@ -155,20 +171,20 @@ def test_the_threshold_is_a_knob() -> None:
 
 @pytest.mark.parametrize("nodes", [1, 2, 20, 59])
 def test_a_tiny_network_has_no_density(nodes: int) -> None:
-    assert gauge_of(nodes).read(0.0, [1, 2, 3] * 8) is UNREAD
+    assert read(gauge_of(nodes), [1, 2, 3] * 8) is UNREAD
 
 
 def test_fewer_nodes_than_owners_say_nothing() -> None:
     gauge = gauge_of(NODES)
-    assert gauge.read(0.0, list(range(1, 8))) is UNREAD
-    assert gauge.read(0.0, list(range(1, 9))).alarmed
+    assert read(gauge, list(range(1, 8))) is UNREAD
+    assert read(gauge, list(range(1, 9))).alarmed
 
 
 def test_a_network_that_is_known_whole_is_its_own_reference() -> None:
     gauge = gauge_of(100)
-    assert gauge.reference(0.0) == Reference(100, float(EVERYWHERE))
-    assert gauge.read(0.0, attacked(Random(1), 20, nodes=100)).alarmed
-    assert not gauge.read(0.0, [n * (EVERYWHERE // 100) for n in range(1, 21)]).alarmed
+    assert gauge.reference(0.0, far(gauge)) == Reference(100, float(EVERYWHERE))
+    assert read(gauge, attacked(Random(1), 20, nodes=100)).alarmed
+    assert not read(gauge, [n * (EVERYWHERE // 100) for n in range(1, 21)]).alarmed
 
 
 # ------------------------------------------------------------------------------- the reference
@@ -178,8 +194,8 @@ def test_places_looked_up_at_random_make_the_reference_better() -> None:
     gauge = gauge_of(NODES)
     random = Random(7)
     for _ in range(4):
-        gauge.learn(0.0, honest(random, count=8))
-    reference = gauge.reference(0.0)
+        gauge.learn(0.0, elsewhere(gauge), honest(random, count=8))
+    reference = gauge.reference(0.0, far(gauge))
     assert reference is not None
     assert reference.nodes == OWN_SAMPLE + 32
     assert reference.nodes / reference.volume * EVERYWHERE == pytest.approx(NODES, rel=0.4)
@@ -192,22 +208,65 @@ def test_ids_ground_next_to_our_own_do_not_hide_an_attack_once_we_have_looked_ar
         table.add(0.0, contact(table.own_id ^ random.randrange(1, SPACING // 1000)))
     gauge = DensityGauge(CONFIG, table)
     place = attacked(random, 20)
-    assert not gauge.read(0.0, place).alarmed
+    assert not read(gauge, place).alarmed
     for _ in range(SAMPLES_MAX):
-        gauge.learn(0.0, honest(random, count=8))
-    assert gauge.read(0.0, place).alarmed
+        gauge.learn(0.0, elsewhere(gauge), honest(random, count=8))
+    assert read(gauge, place).alarmed
+
+
+def neighbours_of_a_victim(random: Random, *, apart_bits: int) -> DensityGauge:
+    """What the node sees around itself whose id shares so many bits with a key that 20 surround."""
+    table = table_of(NODES)
+    victim = table.own_id ^ EVERYWHERE >> apart_bits + 1
+    for _ in range(20):
+        table.add(0.0, contact(victim ^ random.randrange(SPACING // 20)))
+    return DensityGauge(CONFIG, table)
+
+
+@given(apart_bits=st.integers(4, 14), seed=st.integers(0, 99))
+def test_who_surrounds_a_key_is_no_reference_for_it(apart_bits: int, seed: int) -> None:
+    """The node next to it would be the one that sees nothing: it has the same neighbours."""
+    random = Random(seed)
+    gauge = neighbours_of_a_victim(random, apart_bits=apart_bits)
+    place = gauge.table.own_id ^ EVERYWHERE >> apart_bits + 1
+    for _ in range(SAMPLES_MAX):
+        gauge.learn(0.0, elsewhere(gauge), honest(random, count=8))
+    reference = gauge.reference(0.0, place)
+    assert reference is not None
+    assert reference.nodes == 8 * SAMPLES_MAX
+    near = sorted(each.id ^ place for each in gauge.table.contacts())
+    assert gauge.read(0.0, place, near[:20]).alarmed
+
+
+def test_a_lookup_that_happened_to_be_next_to_a_key_is_no_reference_for_it() -> None:
+    gauge = gauge_of(NODES)
+    near, place = list(range(1, 9)), far(gauge)
+    gauge.learn(0.0, place ^ 5, near)
+    reference = gauge.reference(0.0, place)
+    assert reference is not None
+    assert reference.nodes == OWN_SAMPLE
+    apart = gauge.reference(0.0, elsewhere(gauge))
+    assert apart is not None
+    assert apart.nodes == OWN_SAMPLE + 8
+
+
+def test_where_only_the_neighbourhood_is_known_that_has_to_do() -> None:
+    gauge = gauge_of(NODES)
+    reference = gauge.reference(0.0, gauge.table.own_id ^ 1)
+    assert reference is not None
+    assert reference.nodes == OWN_SAMPLE
 
 
 def test_few_samples_are_kept_and_none_for_ever() -> None:
     gauge = gauge_of(NODES)
     for _ in range(1000):
-        gauge.learn(0.0, honest(Random(9), count=8))
-    reference = gauge.reference(0.0)
+        gauge.learn(0.0, elsewhere(gauge), honest(Random(9), count=8))
+    reference = gauge.reference(0.0, far(gauge))
     assert reference is not None
     assert reference.nodes == OWN_SAMPLE + 8 * SAMPLES_MAX
     later = SAMPLE_AGE * CONFIG.refresh_interval_s + 1
-    gauge.learn(later, honest(Random(9), count=8))
-    assert gauge.reference(later) == Reference(
+    gauge.learn(later, elsewhere(gauge), honest(Random(9), count=8))
+    assert gauge.reference(later, far(gauge)) == Reference(
         OWN_SAMPLE + 8,
         OWN_SAMPLE / gauge.table.network_size() * EVERYWHERE
         + float(honest(Random(9), count=8)[-1]),
@@ -217,8 +276,8 @@ def test_few_samples_are_kept_and_none_for_ever() -> None:
 @pytest.mark.parametrize("distances", [[], [1, 2, 3], [0] * 8])
 def test_a_lookup_that_found_too_few_is_no_sample(distances: list[int]) -> None:
     gauge = gauge_of(NODES)
-    gauge.learn(0.0, distances)
-    reference = gauge.reference(0.0)
+    gauge.learn(0.0, elsewhere(gauge), distances)
+    reference = gauge.reference(0.0, far(gauge))
     assert reference is not None
     assert reference.nodes == OWN_SAMPLE
 
@@ -227,4 +286,4 @@ def test_a_lookup_that_found_too_few_is_no_sample(distances: list[int]) -> None:
 def test_owners_are_expected_where_the_size_says(nodes: int) -> None:
     gauge = gauge_of(nodes)
     expected = 8 / gauge.table.network_size() * EVERYWHERE
-    assert gauge.expected_distance(0.0, 8) == pytest.approx(expected, rel=0.01)
+    assert gauge.expected_distance(0.0, far(gauge), 8) == pytest.approx(expected, rel=0.01)
