@@ -68,6 +68,8 @@ class Task:
     machine: Any
     #: Called after every step that the machine took, the last one included.
     stepped: Callable[[float, "Task"], None]
+    #: May those that it asks be known by hearsay alone? Not those who have just written to us.
+    hearsay: bool = True
     done: bool = False
     wake_at: float = inf
 
@@ -94,9 +96,16 @@ class Tasks:
     #: Stores whose owner pulls the value from us now, by its public key: progress keeps them alive.
     _pulled: dict[bytes, list[Request]] = attrs.field(factory=dict, init=False)
 
-    def spawn(self, now: float, machine: Asker, stepped: Callable[[float, Task], None]) -> Task:
+    def spawn(
+        self,
+        now: float,
+        machine: Asker,
+        stepped: Callable[[float, Task], None],
+        *,
+        hearsay: bool = True,
+    ) -> Task:
         """Starts a machine; ``stepped`` hears of every step it takes."""
-        task = Task(machine, stepped)
+        task = Task(machine, stepped, hearsay)
         self.drive(now, task)
         return task
 
@@ -173,7 +182,8 @@ class Tasks:
                 continue
             self._forget_pull(request)
             self.on_silent(now, request)
-            self.knocks.silent(now, request.contact, sent_at=request.sent_at)
+            if task.hearsay:  # else anybody could shut a host's door by writing in its name
+                self.knocks.silent(now, request.contact, sent_at=request.sent_at)
             if not over:
                 task.machine.on_failure(now, request.contact)
                 self.drive(now, task)
@@ -181,10 +191,11 @@ class Tasks:
     # ---- private ----
 
     def _knock(self, now: float, task: Task, step: Ask) -> None:
-        """Asks somebody of whom we only know by hearsay: once, and not while that door is shut."""
+        """Asks somebody who has not answered yet: once; and if we only know of it by hearsay, not
+        while that door is shut."""
         contact, knocks = step.contact, self.knocks
         once = contact.address not in knocks.open and not knocks.is_free(contact)
-        if not once or knocks.may_knock(now, contact):
+        if not once or not task.hearsay or knocks.may_knock(now, contact):
             request_id = self.requests.start(now, contact, task, step.body, once=once)
             self.channel.ask(now, contact, request_id, step.body)
             self.sent += 1

@@ -195,7 +195,7 @@ class Upkeep:
             return
         if self.checked.first(now, contact.address):
             self._strangers += 1
-            self.tasks.spawn(now, self._probe_of(contact), self._stranger_stepped)
+            self._probe_stranger(now, contact)
 
     def on_moved(self, now: float, known: Contact, contact: Contact) -> None:
         """A node that we know asked from another address, as after a NAT forgot it. Both are asked:
@@ -204,7 +204,7 @@ class Upkeep:
             return
         self._strangers += 2
         for each in (contact, known):
-            self.tasks.spawn(now, self._probe_of(each), self._stranger_stepped)
+            self._probe_stranger(now, each)
 
     def on_stored(self, now: float, kind: int, key: int) -> None:
         """A record entered the store: from now on it is looked after."""
@@ -346,6 +346,11 @@ class Upkeep:
         if oldest is not None:
             self.tasks.spawn(now, self._probe_of(oldest), _ignore)
         self._arm_probe(now)
+
+    def _probe_stranger(self, now: float, contact: Contact) -> None:
+        """Its own datagram has paid for this one."""
+        probe = self._probe_of(contact)
+        self.tasks.spawn(now, probe, self._stranger_stepped, hearsay=False)
 
     def _probe_of(self, contact: Contact) -> Probe:
         return Probe(contact, encode(Ping(flags=self.flags)))
