@@ -25,6 +25,8 @@ NODES = 1000
 KEYS = 200
 KEYS_PER_PIECE = 20
 NORMAL_PER_PIECE = 100
+#: Keys that are under attack at the same time: a minute of a thousand nodes takes a while.
+AT_ONCE = 2
 #: Of gets that succeed, by the number of Sybils; of attacked keys that alarm; of others that do.
 SUCCESS_MIN = {20: 0.99, 40: 0.95}
 DETECTED_MIN = 0.99
@@ -74,7 +76,7 @@ def judge_sybils(pieces: Sequence[Figures]) -> Verdict:
     reduced=Reduced(pieces=1, scale=0.1),
 )
 def sybil_nodes(seed: int, scale: float) -> Figures:
-    """One network; keys are surrounded one after the other, put and got by whoever comes."""
+    """One network; keys are surrounded two at a time, put and got by whoever comes."""
     nodes = max(150, round(NODES * scale))
     simulator = Simulator(seed, addresses=scattered)
     simulator.grow(nodes)
@@ -85,13 +87,18 @@ def sybil_nodes(seed: int, scale: float) -> Figures:
     figures: Figures = {}
     for setting, sybils, subnets in SETTINGS:
         tried: list[_Attacked] = []
-        for number in range(keys):
-            key = plain_key(f"{setting} {number}")
-            greet = _neighbours(simulator, key, 40)
-            settled = cabal.surround(key, sybils, subnets=subnets, greet=greet)
+        for begin in range(0, keys, AT_ONCE):
+            attacked = [
+                plain_key(f"{setting} {n}") for n in range(begin, min(keys, begin + AT_ONCE))
+            ]
+            settled = [
+                cabal.surround(key, sybils, subnets=subnets, greet=_neighbours(simulator, key, 40))
+                for key in attacked
+            ]
             simulator.run_for(65)  # they have greeted everybody twice
-            tried.append(_attacked(simulator, random, key))
-            cabal.retire(settled)
+            tried += [_attacked(simulator, random, key) for key in attacked]
+            for sybils_of_one in settled:
+                cabal.retire(sybils_of_one)
             simulator.run_for(5)
         figures[setting] = {
             "tried": keys,
