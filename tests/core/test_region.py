@@ -1,7 +1,9 @@
 """Where owners are to be expected: which places are looked up there, and who of many is asked."""
 
 from random import Random
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,18 @@ from dht.contacts import Contact
 from dht.core import region
 from dht.core.lookup import Lookup
 from dht.core.machine import FINISHED
-from dht.core.region import PLENTY, Detour, Sweep, random_places, spread_out
+from dht.core.outcomes import GetOutcome, PutOutcome, Refusal, Trace
+from dht.core.region import (
+    PLENTY,
+    Detour,
+    Sweep,
+    merged_get,
+    merged_put,
+    random_places,
+    spread_out,
+)
+from dht.errors import DHTError, NoPeers, QuorumNotReached, VersionConflict
+from dht.keyspace import Key
 from tests.core.contacts_for_tests import FixedPatience, contact, ids, network, run_at_once
 
 KEY = 0
@@ -155,3 +168,105 @@ def test_a_sweep_over_the_silent_ends() -> None:
 
 def test_a_sweep_of_nobody_is_over_at_once() -> None:
     assert sweep_of(0).next(0.0) is FINISHED
+
+
+# --------------------------------------------------------- what two tries come to together
+
+
+PLACE = Key(0)
+
+
+@attrs.frozen
+class Ended:
+    """A get or a put at its end."""
+
+    outcome: GetOutcome | PutOutcome | None = None
+    error: DHTError | None = None
+    key: Key = PLACE
+
+
+TRACE = Trace(
+    target=PLACE, hops=0, messages=99, nodes=9, duplicates=0, elapsed=1.0, steps=(), stopped="end"
+)
+ONE, TWO, THREE = (contact(number) for number in (1, 2, 3))
+
+
+def put_outcome(*stored: Contact, version: int = 7, quorum: int = 2, **more: Any) -> PutOutcome:
+    shown: dict[str, Any] = {"refused": (), "silent": (), "pending": ()} | more
+    return PutOutcome(
+        key=PLACE, version=version, stored=stored, quorum=quorum, trace=TRACE, density=5.0, **shown
+    )
+
+
+def get_outcome(*empty: Contact) -> GetOutcome:
+    return GetOutcome(
+        key=PLACE, record=None, deleted=None, agreed=(), stale=(), empty=empty, trace=TRACE
+    )
+
+
+def of_put(first: Ended, second: Ended) -> tuple[PutOutcome | None, DHTError | None]:
+    one: Any = first
+    two: Any = second
+    return merged_put(one, two, TRACE)
+
+
+def of_get(first: Ended, second: Ended) -> tuple[GetOutcome | None, DHTError | None]:
+    one: Any = first
+    two: Any = second
+    return merged_get(one, two, TRACE)
+
+
+def test_who_stored_in_either_try_has_stored_and_together_they_reach_the_quorum() -> None:
+    refusal = Refusal(contact=TWO, reason="full")
+    few = put_outcome(TWO, silent=(ONE,))
+    first = Ended(error=QuorumNotReached("too few", few))
+    outcome, error = of_put(first, Ended(put_outcome(ONE, refused=(refusal,), pending=(THREE,))))
+    assert error is None
+    assert outcome is not None
+    assert (outcome.stored, outcome.refused, outcome.silent) == ((ONE, TWO), (), ())
+    assert outcome.pending == (THREE,)
+    assert (outcome.alarmed, outcome.density) == (True, 5.0)
+
+
+def test_who_stored_another_version_does_not_count() -> None:
+    first = Ended(put_outcome(ONE, TWO, version=6))
+    outcome, error = of_put(first, Ended(put_outcome(THREE, version=7)))
+    assert outcome is None
+    assert isinstance(error, QuorumNotReached)
+    assert error.outcome.stored == (THREE,)
+
+
+def test_where_nobody_is_left_to_ask_the_first_try_of_a_put_stands() -> None:
+    nobody = Ended(error=NoPeers("nobody answered"))
+    outcome, error = of_put(Ended(put_outcome(ONE, TWO)), nobody)
+    assert error is None
+    assert outcome is not None
+    assert outcome.stored == (ONE, TWO)
+    outcome, error = of_put(Ended(error=QuorumNotReached("", put_outcome(ONE))), nobody)
+    assert outcome is None
+    assert isinstance(error, QuorumNotReached)
+    assert error.outcome.stored == (ONE,)
+
+
+def test_a_conflict_in_the_region_is_one() -> None:
+    conflict = VersionConflict("held", put_outcome(ONE), None)
+    outcome, error = of_put(Ended(put_outcome(ONE, TWO)), Ended(error=conflict))
+    assert outcome is None
+    assert isinstance(error, VersionConflict)
+    assert error.outcome.stored == (ONE, TWO)
+
+
+def test_a_get_that_misses_its_quorum_says_who_had_nothing_in_either_try() -> None:
+    missed = QuorumNotReached("one holds it", get_outcome(TWO))
+    outcome, error = of_get(Ended(get_outcome(ONE)), Ended(error=missed))
+    assert outcome is None
+    assert isinstance(error, QuorumNotReached)
+    assert error.outcome.empty == (ONE, TWO)
+    assert error.outcome.alarmed
+
+
+def test_where_nobody_answers_in_the_region_the_first_try_of_a_get_stands() -> None:
+    outcome, error = of_get(Ended(get_outcome(ONE)), Ended(error=NoPeers("nobody answered")))
+    assert error is None
+    assert outcome is not None
+    assert outcome.empty == (ONE,)

@@ -6,9 +6,11 @@ from random import Random
 import pytest
 
 from dht.config import Config
+from dht.core.events import OperationFinished
 from dht.core.outcomes import GetOutcome, PutOutcome
 from dht.errors import DHTError
 from dht.keyspace import Key, node_id, plain_key
+from dht.records import Kind
 from dht.sim import LinkModel, SimNode, Simulator
 from dht.sim.adversaries import Cabal, GroundKeys, Lie, Victim, scattered
 
@@ -146,6 +148,32 @@ def test_without_the_alarm_the_sybils_swallow_it() -> None:
         _, got = attempted(seed, sybils=20, config=DEAF)
         lost += got is None or got.value != b"value"
     assert lost > 0
+
+
+def test_a_put_that_is_cancelled_while_the_region_is_asked_leaves_nothing_behind() -> None:
+    """Whenever that is: the region's lookups, the stores, and what was offered end with it."""
+    simulator, cabal = grown(1)
+    key = plain_key("key 1")
+    near = neighbours(simulator, key)
+    cabal.surround(key, 20, subnets=10, greet=near)
+    simulator.run_for(90)
+    writer = next(node for node in simulator.living() if node not in near)
+    engine, ended = writer.engine, list[OperationFinished]()
+    widening = engine._running._widening
+    for number in range(5):  # the whole takes about 0.1 s
+        operation = simulator.start_operation(
+            writer,
+            lambda engine, now: engine.start_put(now, Kind.PLAIN, key, b"value"),
+            ended.append,
+        )
+        assert simulator.run_while(lambda: not widening, timeout_s=10)
+        simulator.run_for(0.02 * number)
+        engine.cancel(simulator.now, operation)
+        simulator.poll(writer)
+        assert not widening
+        simulator.run_for(10)
+        assert not engine._responder.offers
+    assert [(end.outcome, end.error) for end in ended] == [(None, None)] * 5
 
 
 def test_a_key_that_nobody_attacks_costs_no_more_than_ever() -> None:
