@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dht.contacts import Contact
 from dht.core import region
+from dht.core.density import DensityGauge, Reading
 from dht.core.lookup import Lookup
 from dht.core.machine import FINISHED
 from dht.core.outcomes import GetOutcome, PutOutcome, Refusal, Trace
@@ -24,7 +25,9 @@ from dht.core.region import (
 )
 from dht.errors import DHTError, NoPeers, QuorumNotReached, VersionConflict
 from dht.keyspace import Key
+from dht.records import Kind
 from tests.core.contacts_for_tests import FixedPatience, contact, ids, network, run_at_once
+from tests.core.pair import Pair
 
 KEY = 0
 EDGE = 1000
@@ -270,3 +273,13 @@ def test_where_nobody_answers_in_the_region_the_first_try_of_a_get_stands() -> N
     assert error is None
     assert outcome is not None
     assert outcome.empty == (ONE,)
+
+
+def test_where_nobody_answers_at_all_there_is_no_region_to_look_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(DensityGauge, "read", lambda *_: Reading(9.0, alarmed=True))
+    net = Pair()
+    net.crash(net.bob)
+    end = net.run(net.alice, lambda engine, now: engine.start_get(now, Kind.PLAIN, PLACE))
+    assert isinstance(end.error, NoPeers)
