@@ -690,6 +690,27 @@ def test_who_copies_packets_elsewhere_moves_nothing() -> None:
     assert ours.answers[request_id]
 
 
+def test_a_session_whose_keys_have_ended_moves_no_more() -> None:
+    wire, ours, theirs = acquainted()
+    session = theirs.channel._current[ours.contact.packed]
+    old, new = ours.address, address_of(99)
+    wire.move(ours, new)
+    asked = [_next_packet(ours, theirs) for _ in range(3)]
+    wire.now = session.until - 1.0
+    for data in asked[:2]:
+        theirs.hear(data, new)
+    challenges, wire.queue = [sent for _, _, sent in wire.queue], []
+    ours.hear(challenges[0], theirs.address)
+    [echo] = [sent for _, _, sent in wire.queue if sent[0] == ECHO]
+    wire.queue.clear()
+    wire.now = session.until  # before anybody has swept up
+    theirs.hear(asked[2], new)
+    ours.hear(challenges[1], theirs.address)
+    assert not wire.queue
+    theirs.hear(echo, new)
+    assert session.address == old
+
+
 def test_a_late_packet_from_the_old_address_moves_nothing_back() -> None:
     wire, ours, theirs = acquainted()
     ours.say(theirs, other(FIND))
