@@ -31,23 +31,32 @@ _LABEL = re.compile("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 _BASE32_PADDING = "===="  # RFC 4648: 32 bytes are 52 letters and four of these
 
-# Memos of pure functions. The caps bound what a flood of invented contacts can pin in memory:
-# about 16,384 x 500 B = 8 MB.
-_MEMO_MAX = 16_384
-# Of addresses alone, which strangers make up for nothing: 4,096 x 180 B for each of two questions.
-_ADDRESS_MEMO_MAX = 4_096
+# A memo of a pure function. The cap bounds what a flood of invented contacts can pin in memory:
+# about 4,096 x 500 B. A node hears of a few hundred peers again and again; a simulation has those
+# of thousands of nodes in one process.
+_MEMO_MAX = 4096
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
+_LOOPBACK6 = b"\0" * 15 + b"\1"
+_BROADCAST4 = b"\xff" * 4
+
+
+def _heads(*networks: str) -> frozenset[bytes]:
+    """With which two bytes the addresses of these networks begin, none of which is smaller than
+    that. Looking there needs no memo, which strangers fill: they have new addresses for ever."""
+    return frozenset(
+        (int.from_bytes(network.network_address.packed[:2]) + step).to_bytes(2)
+        for network in map(ip_network, networks)
+        for step in range(1 << 16 - network.prefixlen)
+    )
+
 
 # Loopback, RFC 1918, link-local, RFC 4193. Not ``is_private``: that grows with each Python, and
 # calls 6to4 and Teredo private, of which a stranger has as many addresses as he likes.
-_LOCAL_NETWORKS = tuple(
-    ip_network(text)
-    for text in (
-        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
-        *("::1/128", "fc00::/7", "fe80::/10"),
-    )
-)
+_LOCAL4 = _heads("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
+_LOCAL6 = _heads("fc00::/7", "fe80::/10")
+_GROUPS4 = _heads("224.0.0.0/4")
+_GROUPS6 = _heads("ff00::/8")
 
 
 def pack_address(host: str, port: int) -> Address:
@@ -118,23 +127,20 @@ def wide_subnet_of(address: Address) -> bytes | None:
     return address[:4] if len(address) == ADDRESS6_SIZE else None
 
 
-@lru_cache(_ADDRESS_MEMO_MAX)
 def is_local(address: Address) -> bool:
     """Loopback, link-local or private: ranges in which an address says nothing about its owner."""
-    ip = _ip(address)
-    return any(ip in network for network in _LOCAL_NETWORKS)
+    if len(address) == ADDRESS4_SIZE:
+        return address[:2] in _LOCAL4
+    return address[:2] in _LOCAL6 or address[:-2] == _LOOPBACK6
 
 
-@lru_cache(_ADDRESS_MEMO_MAX)
 def is_reachable(address: Address) -> bool:
     """May a datagram be sent there at all? Not to port 0, multicast or the unspecified address."""
-    ip = _ip(address)
-    return (
-        port_of(address) != 0
-        and not ip.is_unspecified
-        and not ip.is_multicast
-        and address[:4] != b"\xff\xff\xff\xff"
-    )
+    if address[-2:] == b"\0\0" or not any(address[:-2]):
+        return False
+    if len(address) == ADDRESS4_SIZE:
+        return address[:2] not in _GROUPS4 and address[:4] != _BROADCAST4
+    return address[:2] not in _GROUPS6
 
 
 @final

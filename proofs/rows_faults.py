@@ -196,7 +196,7 @@ def _value(finished: OperationFinished) -> bytes | None:
 
 DRAWN_SEEDS = 2_000
 DRAWN_SEEDS_REDUCED = 100
-DRAWN_SEEDS_PER_PIECE = 5
+DRAWN_SEEDS_PER_PIECE = 2
 #: Virtual seconds of faults, and operations in them: a seed costs two to three seconds of CPU, most
 #: of it for joining, for coming back, and for the seven minutes in which everything settles.
 DRAWN_FAULTS_S = 60.0

@@ -1,6 +1,9 @@
 """Addresses, contacts and URIs: one peer has one spelling."""
 
 import ipaddress
+import tracemalloc
+from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -152,6 +155,49 @@ def test_local_ranges_are_those_that_say_nothing_of_their_owner(host: str, *, lo
 )
 def test_nobody_answers_at_port_0_a_group_or_a_wildcard(text: str, *, reachable: bool) -> None:
     assert is_reachable(parse_address(text)) is reachable
+
+
+LOCAL_NETWORKS = [
+    ipaddress.ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+]
+#: At random, and at both ends of what is special.
+IPS = st.one_of(
+    st.ip_addresses(v=4),
+    st.ip_addresses(v=6),
+    *[st.ip_addresses(network=network) for network in LOCAL_NETWORKS],
+    st.sampled_from([network[end] for network in LOCAL_NETWORKS for end in (0, -1)]),
+    st.sampled_from(
+        [network[end] + step for network in LOCAL_NETWORKS for end, step in ((0, -1), (-1, 1))]
+    ),
+    st.ip_addresses(network="224.0.0.0/3"),
+    st.ip_addresses(network="ff00::/8"),
+).filter(lambda ip: ip.version == 4 or ip.ipv4_mapped is None)
+
+
+@given(IPS, st.integers(0, 65535))
+def test_ranges_are_told_by_bytes_as_the_standard_library_tells_them(ip: Any, port: int) -> None:
+    address = pack_address(str(ip), port)
+    assert is_local(address) is any(ip in network for network in LOCAL_NETWORKS)
+    nobody = ip.is_unspecified or ip.is_multicast or str(ip) == "255.255.255.255" or not port
+    assert is_reachable(address) is not nobody
+
+
+def test_a_flood_of_invented_contacts_pins_little_memory() -> None:
+    random = Random(1)
+    unpack_contact.cache_clear()
+    tracemalloc.start()
+    try:
+        for _ in range(12_000):
+            made = contact_at(random.randbytes(32), Address(random.randbytes(6)))
+            assert is_local(made.address) is (made.subnet is None)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * 2**20
 
 
 # ---- contacts ----

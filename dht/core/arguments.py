@@ -32,6 +32,14 @@ def check_quorum(quorum: object, replicas: int, *, or_majority: bool = True) -> 
         raise LocalError(f"a quorum is a number from 1 to the {replicas} replicas, got {quorum!r}")
 
 
+def check_copies(replicas: object, quorum: object, if_version: int | None) -> None:
+    """What a put may be asked: how many copies, how many of them it waits for, what it follows."""
+    check_replicas(replicas)
+    assert isinstance(replicas, int)
+    check_quorum(quorum, replicas)
+    check_version(if_version)
+
+
 def check_writer(kind: Kind, author: Author | None, value: bytes) -> None:
     """Who writes, for the kinds that have an author; and what a member's value may be."""
     if kind > Kind.CONTENT:

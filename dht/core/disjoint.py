@@ -165,6 +165,10 @@ class DisjointLookup:
         """All candidates of all paths that have not failed there, nearest first."""
         return self._merged(path.known() for path in self._paths)
 
+    def distances(self, count: int) -> list[int]:
+        """How far from the target the nearest ``count`` of ``known`` are, nearest first."""
+        return sorted({each for path in self._paths for each in path.distances(count)})[:count]
+
     def widen(self, want: int) -> None:
         """Go on until ``want`` have answered on every path, at full width."""
         self.want = max(self.want, want)

@@ -40,20 +40,21 @@ from ..wire.messages import Get as GetMessage
 from ..wire.messages import Request as RequestMessage
 from .admission import Admission
 from .arguments import (
+    check_copies,
     check_limit,
     check_plain,
     check_quorum,
-    check_replicas,
     check_value,
-    check_version,
     check_writer,
     checked_ttl_ms,
 )
 from .bootstrap import Bootstrap
 from .channel.face import Channel, Opened
+from .density import DensityGauge
 from .events import Event, KeyChanged, OperationId, RecordStored
 from .get import Get
 from .home import Home
+from .knocks import Knocks
 from .large_values import Offers, Pulls
 from .maintenance import Membership, Standing
 from .members import Browsing, MembersOperation
@@ -71,6 +72,7 @@ from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
 from .upkeep import Checked, Upkeep
+from .widening import Widenings
 
 # Looked up once: the hot path compares with it at every datagram.
 _JOINED: Final = Standing.JOINED
@@ -116,6 +118,7 @@ class Engine:
     _membership: Membership = attrs.field(init=False)
     _home: Home = attrs.field(init=False)
     _searches: Searches = attrs.field(init=False)
+    _gauge: DensityGauge = attrs.field(init=False)
     _counters: Counters = attrs.field(factory=Counters, init=False)
     _events: list[Event] = attrs.field(factory=list, init=False)
     _pulls: Pulls = attrs.field(init=False)
@@ -148,12 +151,14 @@ class Engine:
             requests=self._requests,
             channel=self.channel,
             timers=self._timers,
+            knocks=Knocks(config, self._is_free),
             own_id=self.identity.id,
             on_alive=self._peers.on_alive,
             on_silent=self._peers.on_silent,
             puzzle_bits=config.id_puzzle_bits,
         )
         self._searches = Searches(config, self.table, self._requests)
+        self._gauge = DensityGauge(config, self.table)
         self._responder = Responder(
             self.table,
             self.storage,
@@ -166,13 +171,12 @@ class Engine:
 
     def _begin_to_ask(self) -> None:
         """The second half: those who ask others, and need the others' half for that."""
-        config, emit = self.config, self._events.append
-        checked = Checked()
+        emit, checked = self._events.append, Checked()
         self._presence = Presence(
             told=self._client,
             advertised=self.advertised,
             bootstrap=self.bootstrap,
-            config=config,
+            config=self.config,
             random=self.random,
             tasks=self._tasks,
             table=self.table,
@@ -189,16 +193,9 @@ class Engine:
             flags=self._flags,
             home=self._home,
         )
-        self._running = Running(
-            tasks=self._tasks,
-            offers=Offers(self._responder),
-            home=self._home,
-            flags=self._flags,
-            operations_max=config.operations_max,
-            emit=emit,
-        )
+        self._running = self._operations()
         self._upkeep = Upkeep(
-            config=config,
+            config=self.config,
             random=self.random,
             timers=self._timers,
             tasks=self._tasks,
@@ -211,10 +208,31 @@ class Engine:
             searches=self._searches,
             checked=checked,
             on_joined=self._presence.on_joined,
+            gauge=self._gauge,
         )
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
         self._take_role()
+
+    def _operations(self) -> Running:
+        offers = Offers(self._responder)
+        return Running(
+            tasks=self._tasks,
+            offers=offers,
+            home=self._home,
+            flags=self._flags,
+            operations_max=self.config.operations_max,
+            emit=self._events.append,
+            widenings=Widenings(
+                config=self.config,
+                random=self.random,
+                tasks=self._tasks,
+                searches=self._searches,
+                gauge=self._gauge,
+                offers=offers,
+                flags=self._flags,
+            ),
+        )
 
     # ---- in ----
 
@@ -269,7 +287,7 @@ class Engine:
             opening=self.config.alpha,
             disjoint=disjoint,
         )
-        return self._begin(now, LookupOperation(target, search, self._home, want))
+        return self._begin(now, LookupOperation(target, search, self._home, want, self._gauge))
 
     def start_get(
         self,
@@ -308,6 +326,7 @@ class Engine:
             search=search,
             local=self._home,
             shared=shared,
+            gauge=self._gauge,
         )
         return self._begin(now, get)
 
@@ -340,9 +359,7 @@ class Engine:
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
-        check_replicas(replicas)
-        check_quorum(quorum, replicas)
-        check_version(if_version)
+        check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
         find = Find(flags=self._flags, target=key_bytes(key), count=replicas, kind=kind)
         knows_all = self._searches.knows_all()
@@ -375,6 +392,7 @@ class Engine:
             shared=shared,
             author=author,
             name=name,
+            gauge=self._gauge,
         )
         return self._begin(now, put, offered=value)
 
@@ -525,6 +543,11 @@ class Engine:
         self._take_role()
         self._upkeep.introduce(now)
 
+    def _is_free(self, contact: Contact) -> bool:
+        """Is it a contact that we have verified, or one that the user named?"""
+        known = self.table.get(contact.id)
+        return known == contact or contact in self._bootstrap.contacts()
+
     # ---- private: serving ----
 
     def _serve(
@@ -560,6 +583,8 @@ class Engine:
         room = opened.room - pings if type(message) is Find else opened.room
         answer = self._responder.answer(now, asker, message, room)
         if isinstance(answer, Pull):
+            if opened.proved:  # it asked for this: no door to knock at
+                self._tasks.knocks.answered(now, opened.source)
             answer = self._pulls.begin(
                 now, asker, answer, ticket=opened.ticket, request_id=request_id
             )

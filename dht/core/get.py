@@ -14,8 +14,9 @@ from ..keyspace import Key
 from ..records import Head, Kind, Record, is_newer
 from ..wire.codec import record_of_untrusted
 from ..wire.messages import Found, Message, Nodes
+from .density import UNREAD, DensityGauge
 from .machine import FINISHED, Ask, Finished, Wait
-from .operations import Local, Search, Shared, with_self
+from .operations import Local, Search, Shared, reading_of, with_self
 from .outcomes import GetOutcome, Outcome
 from .transfer import Transfer
 
@@ -46,9 +47,12 @@ class Get:
     #: Contacts this near to the key are owners in all likelihood.
     reach: int = 0
     shared: Shared | None = None
+    gauge: DensityGauge | None = None
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
+    #: Is the key so crowded that the region around it should be asked, too?
+    alarmed: bool = attrs.field(default=False, init=False)
     #: After the end: (contacts, record, remaining ms): who should be given the newest version.
     repairs: tuple[list[Contact], Record, int] | None = attrs.field(default=None, init=False)
     _holdings: dict[int, _Holding] = attrs.field(factory=dict, init=False)
@@ -122,6 +126,29 @@ class Get:
     def on_retry(self, contact: Contact) -> None:
         self.search.on_retry(contact)
 
+    # ---- after an alarm: once more, over other contacts (see ``region``) ----
+
+    def had_from(self) -> set[int]:
+        """The ids of those who have told us what they hold."""
+        return {*self._empty, *self._holdings}
+
+    def again(self, search: Search) -> "Get":
+        """The same get over another search, with what this one has found so far."""
+        second = Get(
+            kind=self.kind,
+            key=self.key,
+            quorum=self.quorum,
+            replicas=self.replicas,
+            wide=0,
+            value_size_max=self.value_size_max,
+            fetch_flags=self.fetch_flags,
+            search=search,
+            local=self.local,
+        )
+        second._started = True
+        second._holdings.update(self._holdings)
+        return second
+
     def _look_at_home(self, now: float) -> None:
         held = self.local.held(now, self.kind, self.key) if self.local.serves else None
         if held is not None:
@@ -153,6 +180,10 @@ class Get:
             now, stopped, holders=[holding.contact for holding in self._holdings.values()]
         )
         agreed, stale = self._agreed_and_stale(newest)
+        reading = UNREAD
+        if len(self._holdings) < self.quorum:  # else it ended before it knew the neighbourhood
+            reading = reading_of(now, self.gauge, self.search, self.local, self.key)
+            self.alarmed = reading.alarmed
         outcome = GetOutcome(
             key=self.key,
             record=record if record is not None and not record.tombstone else None,
@@ -161,10 +192,13 @@ class Get:
             stale=stale,
             empty=tuple(self._empty.values()),
             trace=trace,
+            density=reading.density,
+            alarmed=reading.alarmed,
         )
         if newest is not None:
             self._plan_repairs(now, newest, stale)
         if newest is None and self._asked and not self._empty:
+            self.alarmed = False  # they are not many, but gone
             self.error = NoPeers(f"nobody answered the get; tried {self.local.tried()}")
         elif newest is not None and self._misses_quorum():
             self.error = QuorumNotReached(

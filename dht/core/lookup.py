@@ -8,7 +8,8 @@ nothing. Candidates are ordered by their distance to the target; three rules cho
   expected round trip holds no slot any more, and is still listened to.
 * **Whom.** The nearest that was not asked yet, within the ``want`` nearest that are not slow.
   While three that the same peer told us of are unanswered, others go first: who answers with
-  invented contacts nearer than everybody delays a lookup, and does not capture it.
+  invented contacts nearer than everybody delays a lookup, and does not capture it. When three were
+  silent and none has answered, the others that only that peer told us of are put off until the end.
 * **When it ends.** When the ``want`` nearest that did not fail have all answered. A slow one
   matters to the end only if it is among them.
 """
@@ -36,6 +37,10 @@ CANDIDATES_MAX: Final = 512
 ASKED_MAX: Final = 256
 #: Unanswered at once of those that one peer told us of, while there are others.
 UNANSWERED_PER_TELLER_MAX: Final = 3
+#: So many silent ones, and none that answered, and what else a peer told us of is put off. While
+#: 30 % of all nodes are dead that is the lot of 0.3 ** 3 = 3 % of the honest tellers, too, which
+#: costs nothing where others name the same contacts.
+SILENT_PER_TELLER_MAX: Final = 3
 #: Other addresses remembered of one contact, for when the first one named is wrong.
 ADDRESSES_MAX: Final = 3
 
@@ -71,6 +76,9 @@ class _Asked:
     result: StepResult = _PENDING
     rtt: float | None = None
     named: int = 0
+    #: Of those that it named first: has one answered, and how many were silent?
+    vouched: bool = False
+    let_down: int = 0
 
 
 @final
@@ -104,6 +112,7 @@ class Lookup:
     _asked: dict[int, _Asked]
     _in_flight: dict[int, _Asked]
     _elsewhere: dict[int, list[Contact]]  # the same node at other addresses
+    _doubted: dict[int, None]  # only told of by somebody who let us down: no candidates for now
     _steps: list[_Asked]  # in the order of asking
     _failures: int
     # Nobody in flight is late or slow before then: until then each holds a slot.
@@ -143,6 +152,7 @@ class Lookup:
         self._asked = {}
         self._in_flight = {}
         self._elsewhere = {}
+        self._doubted = {}
         self._steps = []
         self._failures = 0
         self._calm_until = inf
@@ -153,7 +163,7 @@ class Lookup:
 
     def next(self, now: float) -> Ask | Wait | Finished:
         """Say what is to be done at ``now``; see ``Machine``."""
-        if self._have_answered():
+        if self._have_answered() and not self._lacks():
             return FINISHED
         in_flight = self._in_flight
         if now < self._idle_until and in_flight:
@@ -191,6 +201,8 @@ class Lookup:
         self._asked[place] = step
         step.result = _ANSWERED
         step.rtt = now - step.asked_at
+        if step.teller is not None:
+            step.teller.vouched = True
         if closer:
             self._take(step, closer)
 
@@ -209,6 +221,8 @@ class Lookup:
             step.result = _SILENT
             del self._in_flight[place]
             self._failures += 1
+            if step.teller is not None:
+                self._blame(step.teller)
             addresses = self._elsewhere.get(place)
             if addresses:
                 # It stays a candidate: ``_choose`` reads "silent" there as "not asked there yet".
@@ -230,6 +244,10 @@ class Lookup:
     def known(self) -> list[Contact]:
         """All candidates that have not failed, asked or not, nearest first."""
         return [self._contacts[place] for place in self._order]
+
+    def distances(self, count: int) -> list[int]:
+        """How far from the target the nearest ``count`` of ``known`` are, nearest first."""
+        return self._order[:count]
 
     def widen(self, want: int) -> None:
         """Go on until ``want`` have answered, at full width: the nearest ones were of no use."""
@@ -414,10 +432,35 @@ class Lookup:
                 step.named += 1
             else:
                 self.duplicates += 1
+                if self._doubted and place in self._doubted:
+                    del self._doubted[place]
+                    tellers[place] = step
+                    self._enter(place)
                 if known is not contact and known.packed != contact.packed:
                     self._name_elsewhere(place, contact)
         if len(order) > CANDIDATES_MAX:
             del order[CANDIDATES_MAX:]
+
+    def _blame(self, teller: _Asked) -> None:
+        """One that it told us of was silent. Threat: liars who name invented contacts, ground so
+        that they are the nearest of all; each of them would have to be asked."""
+        teller.let_down += 1
+        if teller.vouched or teller.let_down < SILENT_PER_TELLER_MAX:
+            return
+        for place in [each for each in self._order if self._tellers.get(each) is teller]:
+            if place not in self._asked:
+                self._drop(place)
+                self._doubted[place] = None
+
+    def _lacks(self) -> bool:
+        """Are there too few without those that were put off? Then their time has come."""
+        if not self._doubted or len(self._order) >= self.want:
+            return False
+        for place in self._doubted:
+            self._tellers.pop(place, None)  # nobody is blamed twice
+            self._enter(place)
+        self._doubted.clear()
+        return True
 
     def _name_elsewhere(self, place: int, contact: Contact) -> None:
         """A known node at another address. Threat: liars who name honest nodes at wrong ones."""

@@ -5,6 +5,7 @@ search and ends in an outcome or an error. ``settled`` turns true, once, when th
 told. ``get`` and ``put`` are the others.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 from typing import Protocol, final
 
@@ -15,6 +16,7 @@ from ..errors import DHTError, NoPeers
 from ..keyspace import Key
 from ..records import Kind, Record
 from ..wire.messages import Message, Status
+from .density import UNREAD, DensityGauge, Reading
 from .machine import FINISHED, Ask, Finished, Wait
 from .outcomes import LookupOutcome, Outcome, Trace
 
@@ -23,8 +25,11 @@ SHARED_MAX = 256
 
 
 class Search(Protocol):
-    """The face of a lookup; two implementations: ``Lookup`` and ``DisjointLookup``."""
+    """The face of a lookup; ``Lookup`` and ``DisjointLookup``, and what ``region`` makes of
+    them."""
 
+    @property
+    def target(self) -> int: ...
     def next(self, now: float) -> Ask | Wait | Finished: ...
     def on_reply(self, now: float, contact: Contact, closer: Iterable[Contact]) -> None: ...
     def on_failure(self, now: float, contact: Contact) -> None: ...
@@ -32,6 +37,7 @@ class Search(Protocol):
     def result(self) -> list[Contact]: ...
     def known(self) -> list[Contact]: ...
     def widen(self, want: int) -> None: ...
+    def distances(self, count: int) -> list[int]: ...
     def why_stopped(self) -> str: ...
     def trace(
         self, now: float, stopped: str, *, holders: Iterable[Contact] = (), besides: int = 0
@@ -102,9 +108,12 @@ class LookupOperation:
     search: Search
     local: Local
     count: int
+    gauge: DensityGauge | None = None
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
+    #: A lookup says that it is crowded, and goes on no further.
+    alarmed: bool = attrs.field(default=False, init=False)
     _answered: bool = attrs.field(default=False, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:
@@ -132,7 +141,14 @@ class LookupOperation:
             self.error = NoPeers(f"nobody answered the lookup; tried {self.local.tried()}")
             return
         closest = with_self(self.search.result(), self.local, self.target)[: self.count]
-        self.outcome = LookupOutcome(target=self.target, closest=tuple(closest), trace=trace)
+        reading = reading_of(now, self.gauge, self.search, self.local, self.target)
+        self.outcome = LookupOutcome(
+            target=self.target,
+            closest=tuple(closest),
+            trace=trace,
+            density=reading.density,
+            alarmed=reading.alarmed,
+        )
 
 
 def with_self(contacts: list[Contact], local: Local, target: int) -> list[Contact]:
@@ -140,3 +156,15 @@ def with_self(contacts: list[Contact], local: Local, target: int) -> list[Contac
     if not local.serves:
         return contacts
     return sorted([*contacts, local.contact], key=lambda contact: contact.id ^ target)
+
+
+def reading_of(
+    now: float, gauge: DensityGauge | None, search: Search, local: Local, target: int
+) -> Reading:
+    """How crowded it is around a target, by what a search of it knows now, this node included."""
+    if gauge is None:
+        return UNREAD
+    distances = search.distances(gauge.config.k)
+    if local.serves:
+        insort(distances, local.contact.id ^ target)
+    return gauge.read(now, target, distances)

@@ -125,6 +125,10 @@ class PutOutcome:
     #: How many owners had to store for the put to count.
     quorum: int
     trace: Trace
+    #: How crowded it is around the key; see ``GetOutcome.density``.
+    density: float | None = None
+    #: Was it too crowded to be chance? Then every node that may be an owner was asked to store.
+    alarmed: bool = False
 
     def __str__(self) -> str:
         parts = [f"{self.key!r} version {self.version}: stored by {len(self.stored)}"]
@@ -135,7 +139,7 @@ class PutOutcome:
             parts.append(f"{len(self.silent)} silent")
         if self.pending:
             parts.append(f"{len(self.pending)} pending")
-        return ", ".join(parts) + f" (quorum {self.quorum}; {self.trace})"
+        return ", ".join(parts) + f" (quorum {self.quorum}; {self.trace})" + _warning(self)
 
 
 @final
@@ -154,6 +158,15 @@ class GetOutcome:
     #: Who answered that they hold nothing.
     empty: tuple[Contact, ...]
     trace: Trace
+    #: How much denser the nodes around the key lie than those of the rest of the network, in
+    #: standard deviations: 0 is as expected, below it sparser; of honest keys 1 in 200 has 3 or
+    #: more, and of those with 20 Sybils next to them nearly all have. None where it cannot be said:
+    #: the network has a few dozen nodes only, or the search ended before it knew the neighbourhood
+    #: (a get ends with the first record).
+    density: float | None = None
+    #: Was it so dense that it is probably an attack (``Config.density_alarm``)? Then the places
+    #: where honest owners are to be expected were looked up as well, and asked.
+    alarmed: bool = False
 
     @property
     def value(self) -> bytes | None:
@@ -167,7 +180,7 @@ class GetOutcome:
             what = "not found" if self.deleted is None else "deleted"
         return (
             f"{self.key!r}: {what}; {len(self.agreed)} agreed, {len(self.stale)} stale, "
-            f"{len(self.empty)} empty ({self.trace})"
+            f"{len(self.empty)} empty ({self.trace}){_warning(self)}"
         )
 
 
@@ -179,9 +192,13 @@ class LookupOutcome:
     target: Key
     closest: tuple[Contact, ...]
     trace: Trace
+    #: How crowded it is around the target; see ``GetOutcome.density``.
+    density: float | None = None
+    #: Was it too crowded to be chance? The closest are then probably an attacker's.
+    alarmed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.target!r}: {len(self.closest)} contacts ({self.trace})"
+        return f"{self.target!r}: {len(self.closest)} contacts ({self.trace}){_warning(self)}"
 
 
 @final
@@ -213,3 +230,9 @@ class Members:
 
 
 Outcome = PutOutcome | GetOutcome | LookupOutcome | Members
+
+
+def _warning(outcome: PutOutcome | GetOutcome | LookupOutcome) -> str:
+    if not outcome.alarmed:
+        return ""
+    return f"; ALARM: the nodes around it lie {outcome.density:.1f} deviations too dense, Sybils?"

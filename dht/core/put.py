@@ -17,12 +17,13 @@ from ..author import Author
 from ..config import CLOCK_TOLERANCE_S
 from ..contacts import Contact
 from ..errors import DHTError, NoPeers, QuorumNotReached, RemoteError, VersionConflict
-from ..keyspace import Key
+from ..keyspace import KEY_BITS, Key
 from ..records import VERSION_MAX, Kind, Record, is_newer
 from ..wire.codec import copy_of, encode, record_of_untrusted
 from ..wire.messages import Message, Nodes, Status, Store, Stored
+from .density import DensityGauge
 from .machine import FINISHED, Ask, Finished, Wait
-from .operations import Local, Search, Shared, with_self
+from .operations import Local, Search, Shared, reading_of, with_self
 from .outcomes import Outcome, PutOutcome, Refusal
 
 #: Milliseconds ahead of the clock up to which a version that somebody says to hold is believed:
@@ -39,6 +40,7 @@ NAMERS = 2
 CLOCK_OFF_MS = 3_600_000
 
 _WAIT: Final = Wait(None)
+_EVERYWHERE = 1 << KEY_BITS
 
 
 @attrs.define(eq=False)
@@ -68,9 +70,12 @@ class Put:
     #: Who signs it, of the kinds that have an author; ``name`` is a signed record's.
     author: Author | None = None
     name: bytes = b""
+    gauge: DensityGauge | None = None
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
+    #: Is the key so crowded that the region around it should be stored with, too?
+    alarmed: bool = attrs.field(default=False, init=False)
     #: The record as it was stamped; None until somebody is asked to store it.
     record: Record | None = attrs.field(default=None, init=False)
     _answered: bool = attrs.field(default=False, init=False)
@@ -379,6 +384,7 @@ class Put:
         owners = self._nearest()
         stored, needed = self._stored_by(owners), self._needed(owners)
         trace = self.search.trace(now, f"{stored} owners stored", besides=self._stores)
+        reading = reading_of(now, self.gauge, self.search, self.local, self.key)
         outcome = PutOutcome(
             key=self.key,
             version=self.record.version,
@@ -388,6 +394,8 @@ class Put:
             pending=tuple(owner for owner in owners if owner.id in self._expected),
             quorum=needed,
             trace=trace,
+            density=reading.density,
+            alarmed=reading.alarmed,
         )
         if self._conflict:
             held = f"version {self._version_held}" if self._version_held else "nothing"
@@ -404,3 +412,37 @@ class Put:
             )
         else:
             self.outcome = outcome
+        self.alarmed = reading.alarmed and not self._conflict
+
+    # ---- after an alarm: once more, over other contacts (see ``region``) ----
+
+    def had_from(self) -> set[int]:
+        """The ids of those who have stored it."""
+        return {*self._stored}
+
+    def again(self, search: Search) -> "Put":
+        """The same record, stored with everybody whom another search asks."""
+        second = Put(
+            kind=self.kind,
+            key=self.key,
+            value=self.value,
+            ttl_ms=self.ttl_ms,
+            tombstone=self.tombstone,
+            if_version=self.if_version,
+            replicas=len(search.known()),
+            quorum=1,
+            store_flags=self.store_flags,
+            search=search,
+            local=self.local,
+            free_after=self.free_after,
+            value_size_max=self.value_size_max,
+            reach=_EVERYWHERE,
+            author=self.author,
+            name=self.name,
+        )
+        second.record = self.record
+        second._body = second._terse_body = self._terse_body
+        second._stamped_before = list(self._stamped_before)
+        second._restamped_by_clock = self._restamped_by_clock
+        second._no_room_at_home = True  # this node has had its turn
+        return second

@@ -122,12 +122,18 @@ class Requests:
 
     # ---- asking ----
 
-    def start(self, now: float, contact: Contact, owner: Any, body: bytes) -> bytes:
-        """Enters a question of ``owner`` and gives the request id of its first try."""
+    def start(
+        self, now: float, contact: Contact, owner: Any, body: bytes, *, once: bool = False
+    ) -> bytes:
+        """Enters a question of ``owner`` and gives the request id of its first try; ``once``: its
+        only one. That is waited for as long as for all tries otherwise: a slow peer is not to be
+        taken for none."""
         request_id = self._fresh_id()
-        deadline = now + self.timeout_for(contact)
+        deadline = now + (self._patience_for(contact) if once else self.timeout_for(contact))
         number = self._number = self._number + 1
         request = Request(contact, owner, body, now, now, deadline, (request_id,), number)
+        if once:
+            request.tries = self._tries
         self._open[request_id] = (request, now)
         heappush(self._heap, (deadline, number, request))
         self._waiting += 1
@@ -225,6 +231,11 @@ class Requests:
         if timeout < self._min_s:
             return self._min_s
         return min(timeout, self._max_s)
+
+    def _patience_for(self, contact: Contact) -> float:
+        """Seconds after which a contact that is asked as often as possible is given up."""
+        first_s = self.timeout_for(contact)
+        return sum(min(first_s * (1 << tries), self._max_s) for tries in range(self._tries))
 
     def join_after(self, contact: Contact) -> float:
         """Seconds after which the next contact is asked as well: the p75 of this peer's round

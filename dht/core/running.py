@@ -1,19 +1,23 @@
 """The operations under way: each ends in exactly one ``OperationFinished``."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, final
 
 import attrs
 
 from ..contacts import Contact
-from ..errors import LocalError, NoPeers
+from ..errors import DHTError, LocalError, NoPeers
 from ..records import Record
 from .events import Event, OperationFinished, OperationId
 from .get import Get
 from .home import Home
 from .large_values import Offers
 from .maintenance import spread
+from .outcomes import Outcome
+from .put import Put
 from .tasks import Task, Tasks
+from .widening import Widening, Widenings
 
 #: What else may be wrong, since a node of another network answers nothing at all.
 NOBODY_ANSWERED = "nobody answered, and a wrong or missing network key looks the same"
@@ -31,21 +35,24 @@ class Running:
     #: Memory: what an application may have under way at once.
     operations_max: int
     emit: Callable[[Event], None]
+    widenings: Widenings
     started: int = attrs.field(default=0, init=False)
     _tasks_by_id: dict[OperationId, Task] = attrs.field(factory=dict, init=False)
     _ids: dict[Task, OperationId] = attrs.field(factory=dict, init=False)
+    #: Those that go on after an alarm.
+    _widening: dict[OperationId, Widening] = attrs.field(factory=dict, init=False)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids) + len(self._widening)
 
     def begin(self, now: float, machine: Any, *, joined: bool, offered: bytes = b"") -> OperationId:
         """Starts an operation. Raises ``LocalError`` when too many are under way.
 
         ``offered``: the value that owners may fetch from us while it runs.
         """
-        if len(self._ids) >= self.operations_max:
+        if len(self) >= self.operations_max:
             raise LocalError(
-                f"{len(self._ids)} operations are under way, the most that "
+                f"{len(self)} operations are under way, the most that "
                 "Config.operations_max allows; wait for some of them to end"
             )
         self.started += 1
@@ -67,22 +74,48 @@ class Running:
         """Ends an operation with neither outcome nor error; one that has ended is left alone."""
         task = self._tasks_by_id.pop(operation_id, None)
         if task is not None:
-            del self._ids[task]
+            self._ids.pop(task, None)
             self.emit(OperationFinished(operation_id))
             self.tasks.stop(task)
             self.offers.withdraw(task)
+            widening = self._widening.pop(operation_id, None)
+            if widening is not None:
+                self.widenings.stop(widening)
 
     def _stepped(self, now: float, task: Task) -> None:
         machine = task.machine
         if machine.settled:
             operation_id = self._ids.pop(task, None)
             if operation_id is not None:
-                del self._tasks_by_id[operation_id]
-                self.emit(OperationFinished(operation_id, machine.outcome, machine.error))
-                if type(machine) is Get and machine.repairs is not None:
-                    self._repair(now, *machine.repairs)
+                if machine.alarmed:
+                    self._widen(now, operation_id, machine)
+                else:
+                    self._finish(now, operation_id, machine, machine.outcome, machine.error)
         if task.done:
             self.offers.withdraw(task)
+
+    def _finish(
+        self,
+        now: float,
+        operation_id: OperationId,
+        machine: Any,
+        outcome: Outcome | None,
+        error: DHTError | None,
+    ) -> None:
+        del self._tasks_by_id[operation_id]
+        self.emit(OperationFinished(operation_id, outcome, error))
+        if type(machine) is Get and machine.repairs is not None:
+            self._repair(now, *machine.repairs)
+
+    def _widen(self, now: float, operation_id: OperationId, machine: Get | Put) -> None:
+        """Too crowded a key to believe what was found: its region is asked first."""
+        ended = partial(self._widened, operation_id)
+        self._widening[operation_id] = widening = Widening(machine, now, ended)
+        self.widenings.begin(now, widening)
+
+    def _widened(self, operation_id: OperationId, now: float, widening: Widening) -> None:
+        del self._widening[operation_id]
+        self._finish(now, operation_id, widening.second, widening.outcome, widening.error)
 
     def _repair(
         self, now: float, contacts: list[Contact], record: Record, remaining_ms: int

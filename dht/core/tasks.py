@@ -5,6 +5,7 @@ decided by ``Requests``, what to ask next by the machine.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any, Protocol, final
 
@@ -27,6 +28,7 @@ from ..wire.messages import (
     Stored,
 )
 from .channel.face import Channel, Opened
+from .knocks import Knocks
 from .machine import FINISHED, Ask, AskWho, Finished, Wait
 from .requests import Request, Requests
 from .timers import Timers
@@ -66,6 +68,8 @@ class Task:
     machine: Any
     #: Called after every step that the machine took, the last one included.
     stepped: Callable[[float, "Task"], None]
+    #: May those that it asks be known by hearsay alone? Not those who have just written to us.
+    hearsay: bool = True
     done: bool = False
     wake_at: float = inf
 
@@ -77,6 +81,7 @@ class Tasks:
     requests: Requests
     channel: Channel
     timers: Timers
+    knocks: Knocks
     own_id: int
     #: A contact answered a request of ours; called with it, at the address it answered from.
     on_alive: Callable[[float, Contact, Answer], None]
@@ -91,9 +96,16 @@ class Tasks:
     #: Stores whose owner pulls the value from us now, by its public key: progress keeps them alive.
     _pulled: dict[bytes, list[Request]] = attrs.field(factory=dict, init=False)
 
-    def spawn(self, now: float, machine: Asker, stepped: Callable[[float, Task], None]) -> Task:
+    def spawn(
+        self,
+        now: float,
+        machine: Asker,
+        stepped: Callable[[float, Task], None],
+        *,
+        hearsay: bool = True,
+    ) -> Task:
         """Starts a machine; ``stepped`` hears of every step it takes."""
-        task = Task(machine, stepped)
+        task = Task(machine, stepped, hearsay)
         self.drive(now, task)
         return task
 
@@ -104,9 +116,12 @@ class Tasks:
             step = next_step(now)
             if type(step) is Ask:
                 contact = step.contact
-                request_id = self.requests.start(now, contact, task, step.body)
-                self.channel.ask(now, contact, request_id, step.body)
-                self.sent += 1
+                if contact.address in self.knocks.open:
+                    request_id = self.requests.start(now, contact, task, step.body)
+                    self.channel.ask(now, contact, request_id, step.body)
+                    self.sent += 1
+                else:
+                    self._knock(now, task, step)
             elif step is FINISHED:
                 task.done = True
             elif type(step) is AskWho:
@@ -129,6 +144,10 @@ class Tasks:
             self.unmatched += 1
             return
         self.on_alive(now, contact, message)
+        if opened.source in self.knocks.open:
+            self.knocks.open[opened.source] = now
+        else:
+            self.knocks.answered(now, opened.source)
         self._forget_pull(request)
         task = request.owner
         if task.done:
@@ -163,11 +182,35 @@ class Tasks:
                 continue
             self._forget_pull(request)
             self.on_silent(now, request)
+            if task.hearsay:  # else anybody could shut a host's door by writing in its name
+                self.knocks.silent(now, request.contact, sent_at=request.sent_at)
             if not over:
                 task.machine.on_failure(now, request.contact)
                 self.drive(now, task)
 
     # ---- private ----
+
+    def _knock(self, now: float, task: Task, step: Ask) -> None:
+        """Asks somebody who has not answered yet: once; and if we only know of it by hearsay, not
+        while that door is shut."""
+        contact, knocks = step.contact, self.knocks
+        once = contact.address not in knocks.open and not knocks.is_free(contact)
+        if not once or not task.hearsay or knocks.may_knock(now, contact):
+            request_id = self.requests.start(now, contact, task, step.body, once=once)
+            self.channel.ask(now, contact, request_id, step.body)
+            self.sent += 1
+        elif not knocks.wait(contact, partial(self._door_moved, task, step)):
+            task.machine.on_failure(now, contact)
+
+    def _door_moved(self, task: Task, step: Ask, now: float, opened: bool) -> None:  # noqa: FBT001
+        """Somebody else's knock at the door of this contact was answered, or was not."""
+        if task.done:
+            return
+        if opened:
+            self._knock(now, task, step)
+        else:
+            task.machine.on_failure(now, step.contact)
+        self.drive(now, task)
 
     def _wake_later(self, now: float, task: Task, until: float | None) -> None:
         if until is not None and until < task.wake_at:

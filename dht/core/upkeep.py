@@ -18,6 +18,7 @@ from ..records import Kind
 from ..wire.codec import encode
 from ..wire.messages import COUNT_MAX, HANDOVER, Find, Ping
 from .bootstrap import Attempt, Bootstrap
+from .density import DensityGauge
 from .events import Alone, Event, Joined, JoinFailed, KeyChanged
 from .lookup import Lookup
 from .maintenance import (
@@ -106,6 +107,7 @@ class Upkeep:
     bootstrap: Bootstrap
     emit: Callable[[Event], None]
     searches: Searches
+    gauge: DensityGauge
     checked: Checked = attrs.field(factory=Checked)
     #: Called each time that the node has become part of its network.
     on_joined: Callable[[float], None] = lambda _now: None
@@ -119,6 +121,8 @@ class Upkeep:
     _strangers: int = attrs.field(default=0, init=False)
     _to_refresh: list[int] = attrs.field(factory=list, init=False)
     _refreshing: bool = attrs.field(default=False, init=False)
+    #: Does what the refreshes find tell how dense the network is?
+    _sampling: bool = attrs.field(default=False, init=False)
     _ranges: list[tuple[Contact, int | None]] = attrs.field(factory=list, init=False)
     _look_around_at: float = attrs.field(default=0.0, init=False)
     _look_around_pause_s: float = attrs.field(default=LOOK_AROUND_FIRST_S, init=False)
@@ -191,7 +195,7 @@ class Upkeep:
             return
         if self.checked.first(now, contact.address):
             self._strangers += 1
-            self.tasks.spawn(now, self._probe_of(contact), self._stranger_stepped)
+            self._probe_stranger(now, contact)
 
     def on_moved(self, now: float, known: Contact, contact: Contact) -> None:
         """A node that we know asked from another address, as after a NAT forgot it. Both are asked:
@@ -200,7 +204,7 @@ class Upkeep:
             return
         self._strangers += 2
         for each in (contact, known):
-            self.tasks.spawn(now, self._probe_of(each), self._stranger_stepped)
+            self._probe_stranger(now, each)
 
     def on_stored(self, now: float, kind: int, key: int) -> None:
         """A record entered the store: from now on it is looked after."""
@@ -276,6 +280,7 @@ class Upkeep:
             return
         if task.machine.answered or not self._whom():
             if self.membership.joined():
+                self.tasks.knocks.clear()
                 self.emit(Joined(len(self.table)))
                 self._refresh_far_buckets(now)
                 self._look_around_pause_s = LOOK_AROUND_FIRST_S
@@ -342,6 +347,11 @@ class Upkeep:
             self.tasks.spawn(now, self._probe_of(oldest), _ignore)
         self._arm_probe(now)
 
+    def _probe_stranger(self, now: float, contact: Contact) -> None:
+        """Its own datagram has paid for this one."""
+        probe = self._probe_of(contact)
+        self.tasks.spawn(now, probe, self._stranger_stepped, hearsay=False)
+
     def _probe_of(self, contact: Contact) -> Probe:
         return Probe(contact, encode(Ping(flags=self.flags)))
 
@@ -357,11 +367,14 @@ class Upkeep:
     def _refresh_due(self, now: float, _: None) -> None:
         if self._stopped:
             return
+        self._sampling = True
         self._refresh(now, self.table.idle_buckets(now))
         self._arm_refresh(now)
 
     def _refresh_far_buckets(self, now: float) -> None:
-        """After joining, every bucket farther than the nearest neighbour (Kademlia 2.3)."""
+        """After joining, every bucket farther than the nearest neighbour (Kademlia 2.3). What it
+        finds is no measure of the network: both may be just coming into being."""
+        self._sampling = False
         self._refresh(now, list(range(self.table.bucket_depth())))
 
     def _refresh(self, now: float, prefixes: list[int]) -> None:
@@ -380,6 +393,9 @@ class Upkeep:
 
     def _refresh_stepped(self, now: float, task: Task) -> None:
         if task.done:
+            if self._sampling:  # nobody knew beforehand that we would look at this place
+                target, found = task.machine.search.target, task.machine.search.result()
+                self.gauge.learn(now, target, [contact.id ^ target for contact in found])
             self._refresh_next(now)
 
     def _own_lookup(self, now: float, target: int, seeds: Sequence[Contact], want: int) -> Search:

@@ -41,7 +41,7 @@ REOPEN_MAX_S = 20.0
 #: Memory: addresses that a port remembers the socket and the kernel's form of, 8,192 x about
 #: 400 B; a node has 4,096 sessions at most. Strangers can invent sources; when it is full it is
 #: begun anew.
-_KNOWN_MAX = 8_192
+_KNOWN_MAX = 8192
 
 #: A datagram socket that is connected to these addresses (TEST-NET-1 of RFC 5737, RFC 3849) sends
 #: nothing, but the kernel chooses the interface it would leave by.
@@ -305,7 +305,11 @@ class UdpPort:
     def _learn(self, sockaddr: Any, endpoint: Endpoint) -> Address:
         """A source that is new: answers leave by the socket that it came in on."""
         self._bound_memory()
-        address = pack_address(sockaddr[0], sockaddr[1])
+        host, port = sockaddr[:2]
+        if is_ipv6(endpoint.address):
+            address = pack_address(host, port)
+        else:  # a fortieth of the time, and a flood has a new source each time
+            address = Address(socket.inet_aton(host) + port.to_bytes(2))
         self._addresses[sockaddr] = address
         # The kernel's own form: it has the zone of a link-local address, ours has not.
         self._routes[address] = (endpoint, sockaddr)

@@ -30,7 +30,7 @@ from ..network import Network
 from ..records import Kind, Record
 from .links import WIDE_AREA, LinkModel
 from .nat import LIFETIME_S, Nat, NatKind
-from .world import Member, World
+from .world import Machine, Member, World
 
 #: What the wall clock says at virtual time 0 (14 November 2023), so that versions look real.
 EPOCH_S = 1_700_000_000.0
@@ -85,10 +85,11 @@ class SimNode(Member):
 class Simulator(World[SimNode]):
     """A network of simulated nodes. One seed decides everything that happens in it.
 
-    ``local``: the nodes have private addresses (10.x) instead of a public /24 each. ``config`` is
-    that of nodes which are not given another. ``private_network``: everybody trusts everybody, as
-    with a network key, so plain records are taken everywhere. ``encrypted``: they speak as nodes
-    outside do, which takes a few times as long; their ``Config.encrypted`` counts for nothing here.
+    ``local``: the nodes have private addresses (10.x) instead of a public /24 each; ``addresses``
+    gives each index another one. ``config`` is that of nodes which are not given another.
+    ``private_network``: everybody trusts everybody, as with a network key, so plain records are
+    taken everywhere. ``encrypted``: they speak as nodes outside do, which takes a few times as
+    long; their ``Config.encrypted`` counts for nothing here.
     """
 
     def __init__(
@@ -100,12 +101,14 @@ class Simulator(World[SimNode]):
         local: bool = False,
         private_network: bool = True,
         encrypted: bool = False,
+        addresses: Callable[[int], Address] | None = None,
     ) -> None:
         super().__init__(seed, links=links)
         self.config = config
         self.local = local
         self.private_network = private_network
         self.encrypted = encrypted
+        self._addresses = addresses
         self._random = Random(f"{seed} nodes")
         self._running: dict[int, SimNode] = {}
         self._nats_made = 0
@@ -217,6 +220,31 @@ class Simulator(World[SimNode]):
         node.asleep = False
         node.waiting.clear()
 
+    def replace(self, node: SimNode, machine: Machine) -> None:
+        """From now on another machine runs in the place of a node's engine. It is no node of the
+        network any more as far as ``living`` and ``random_node`` are concerned."""
+        node.engine  # noqa: B018 - raises ``NodeClosed`` if there is nothing to replace
+        del self._running[node.index]
+        node.machine = machine
+        self.poll(node)
+
+    def add_machine(self, machine: Machine, *, address: Address) -> SimNode:
+        """Somebody who is no node of the network lives at an address of this world."""
+        identity = Identity.generate(self._random)
+        member = SimNode(
+            index=len(self.members),
+            address=address,
+            identity=identity,
+            contact=contact_at(identity.public_key, address),
+            config=self.config,
+            client=True,
+            skew_s=0.0,
+            machine=machine,
+        )
+        self.settle_in(member)
+        self.poll(member)
+        return member
+
     def leave(self, node: SimNode) -> None:
         """The node says good-bye as ``start_leave`` does, and is gone for good."""
         node.engine.start_leave(self.now)
@@ -284,6 +312,8 @@ class Simulator(World[SimNode]):
         self.poll(node)
 
     def _address(self, index: int, *, local: bool) -> Address:
+        if self._addresses is not None and not local:
+            return self._addresses(index)
         if index >= _NODES_MAX:
             raise LocalError(f"addresses for {_NODES_MAX} nodes are there, pass address= for more")
         ip = _FIRST_LOCAL + index if local else _FIRST_PUBLIC + (index << 8)

@@ -1,6 +1,6 @@
 """How commands find a network: by a host and a port, a name, a key in a file or the environment."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +111,74 @@ def test_an_author_is_no_network_key(network: Network, run: Run, tmp_path: Path)
     done = run("get", "x", "--network-key-file", str(tmp_path / "me"))
     assert done.status == 2
     assert "expected a network key, found an author" in done.err
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:30])
+
+
+def linked(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("elsewhere")))
+
+
+def opened(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def made_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+OPTIONS = {
+    Use.NETWORK: "--network-key-file",
+    Use.IDENTITY: "--identity",
+    Use.AUTHOR: "--author",
+}
+
+
+@pytest.mark.parametrize("use", Use)
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (shortened, "cut short"),
+        (linked, "a symbolic link"),
+        (opened, "others may read"),
+        (made_a_directory, "a directory"),
+        (Path.unlink, "found nothing"),
+    ],
+)
+def test_a_key_file_that_is_not_as_it_should_be_is_named(
+    run: Run, tmp_path: Path, use: Use, spoil: Callable[[Path], None], found: str
+) -> None:
+    path = tmp_path / "a.key"
+    create_secret(path, use, KEY)
+    spoil(path)
+    done = run("put", "k", "v", "--bootstrap", "127.0.0.1:9", OPTIONS[use], str(path))
+    assert done.status == 2
+    assert f"{path}: expected {use.noun}, found" in done.err
+    assert found in done.err
+    assert to_base32(KEY) not in done.err
+
+
+def test_a_key_file_for_another_use_is_told_apart(run: Run, tmp_path: Path) -> None:
+    create_secret(tmp_path / "me", Use.AUTHOR, KEY)
+    create_secret(tmp_path / "node", Use.IDENTITY, KEY)
+    for option, name, said in (
+        ("--identity", "me", "expected a node identity, found an author"),
+        ("--author", "node", "expected an author, found a node identity"),
+    ):
+        words = ("put", "k", "v", "--bootstrap", "127.0.0.1:9", option, str(tmp_path / name))
+        done = run(*words)
+        assert done.status == 2
+        assert said in done.err
+
+
+def test_a_plain_put_to_a_public_address_names_the_three_ways_out(run: Run) -> None:
+    done = run("put", "k", "v", "--bootstrap", "8.8.8.8:4000")
+    assert done.status == 2
+    for way in ("author=", "network_key", "Config.plain_on_open_network=True"):
+        assert way in done.err
 
 
 keys = st.binary(min_size=32, max_size=32)

@@ -12,6 +12,7 @@ from dht.contacts import Contact, is_local, pack_address, subnet_of
 from dht.core.disjoint import DisjointLookup
 from dht.core.lookup import ASKED_MAX, Lookup
 from dht.core.machine import FINISHED, Ask, Finished, Wait
+from dht.core.region import Detour, Sweep
 from dht.core.routing import RoutingTable
 from dht.keyspace import Key
 
@@ -109,7 +110,7 @@ def network(
 
 
 def run_at_once(
-    lookup: Lookup | DisjointLookup,
+    lookup: Lookup | DisjointLookup | Sweep | Detour,
     net: Network,
     *,
     answer: Callable[[Contact], list[Contact] | None] | None = None,

@@ -25,6 +25,7 @@ from tests.core.authored_for_tests import (
     holdings,
     member,
     members,
+    name_of,
     place_of,
     put,
     remove,
@@ -157,6 +158,20 @@ def test_a_holder_takes_what_its_author_signed_and_nothing_else(make: object) ->
     assert said_to(stranger, pair.bob, real) is Status.STORED
 
 
+#: Rightly signed by somebody else, at the key of Alice's record.
+USURPED = attrs.evolve(
+    signed("k", EVE, b"hers", version=2**50), key=place_of("k", ALICE)
+).signed_by(EVE, name_of("k"))
+
+
+def test_nobody_writes_at_the_key_of_another_author() -> None:
+    pair = Pair()
+    stranger = pair.stranger()
+    assert said_to(stranger, pair.bob, USURPED) is Status.INVALID
+    assert pair.bob.engine.storage.count == 0
+    assert said_to(stranger, pair.bob, signed("k", EVE, b"hers")) is Status.STORED
+
+
 def lying_get(record: Record) -> Manners:
     """A peer that says to hold a record, whatever it is asked for."""
     net = Net()
@@ -173,6 +188,7 @@ def lying_get(record: Record) -> Manners:
         changed(signed("k", ALICE, b"real"), value=b"fake"),
         signed("k", EVE, b"hers", version=2**50),
         signed("other", ALICE, b"another of hers"),
+        USURPED,
         changed(signed("k", ALICE, b"real"), version=2**50),
         Record(
             kind=Kind.PLAIN,
@@ -183,7 +199,7 @@ def lying_get(record: Record) -> Manners:
             value=b"of a kind that nobody signs",
         ),
     ],
-    ids=["value", "author", "key", "version", "kind"],
+    ids=["value", "author", "key", "usurped", "version", "kind"],
 )
 @pytest.mark.parametrize("quorum", [1, 2])
 def test_a_reader_is_given_nothing_that_its_author_did_not_sign(

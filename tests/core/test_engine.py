@@ -37,7 +37,7 @@ from dht.core.large_values import PULLS_PER_SOURCE_MAX
 from dht.core.outcomes import LookupOutcome, PutOutcome
 from dht.errors import LocalError, NoPeers, QuorumNotReached, ValueTooLarge, VersionConflict
 from dht.identity import Identity
-from dht.keyspace import Key, content_key, key_bytes, owners, plain_key
+from dht.keyspace import Key, content_key, key_bytes, owners, plain_key, solves_puzzle
 from dht.network import Network
 from dht.records import VERSION_MAX, Kind, Record, value_hash
 from dht.wire.codec import copy_of, encode
@@ -420,6 +420,34 @@ def test_newcomers_at_the_same_instant_all_find_each_other() -> None:
 
 
 # ----------------------------------------------------------------------------------- the client
+
+
+@pytest.mark.parametrize(("host", "is_asked"), [("9.9.9.9", False), ("10.0.0.9", True)])
+def test_who_is_out_there_cannot_make_us_ask_in_private_networks(host: str, is_asked: bool) -> None:
+    net = Net()
+    node = net.add(join=False)
+    hosts = ["10.0.0.1", "127.0.0.1", "192.168.1.1", "172.16.3.4"]
+    inside = {net.stranger(each).contact for each in hosts}
+    teller = net.stranger(host, reply=Manners(net, list(inside)))
+    assert node.engine.table.add(net.now, teller.contact)
+    net.lookup(node, Key(5))
+    asked = {to for _, source, to, _ in net.log if source == node.address}
+    assert asked - {teller.address} == ({each.address for each in inside} if is_asked else set())
+
+
+def test_contacts_that_have_not_paid_for_their_ids_are_not_asked_whoever_names_them() -> None:
+    net = Net(config=Config(id_puzzle_bits=3))
+    node = net.add(join=False)
+    strangers = [net.stranger() for _ in range(60)]
+    paid = [each for each in strangers if solves_puzzle(each.contact.id, 3)]
+    teller = paid.pop()
+    named = [each.contact for each in strangers if each is not teller][:20]
+    teller.reply = Manners(net, named)
+    assert node.engine.table.add(net.now, teller.contact)
+    net.lookup(node, Key(5))
+    asked = {to for _, source, to, _ in net.log if source == node.address}
+    assert asked - {teller.address} == {each.address for each in paid if each.contact in named}
+    assert 1 < len(asked) < len(named)
 
 
 def test_a_client_enters_no_table_and_serves_nothing() -> None:

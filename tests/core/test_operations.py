@@ -38,6 +38,8 @@ class ListSearch:
     answered: dict[int, Contact] = attrs.field(factory=dict)
     failed: list[int] = attrs.field(factory=list)
 
+    target = 0
+
     def next(self, now: float) -> Ask | Wait | Finished:
         nearest = [c for c in self.contacts if c.id not in self.failed][: self.want]
         for each in nearest:
@@ -65,6 +67,9 @@ class ListSearch:
 
     def known(self) -> list[Contact]:
         return [each for each in self.contacts if each.id not in self.failed]
+
+    def distances(self, count: int) -> list[int]:
+        return sorted(each.id ^ KEY for each in self.known())[:count]
 
     def widen(self, want: int) -> None:
         self.want = max(self.want, want)

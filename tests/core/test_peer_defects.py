@@ -6,23 +6,31 @@ DD ethereum/ddht.
 """
 
 from collections.abc import Iterator
+from itertools import combinations, permutations
 from random import Random
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dht.config import Config
 from dht.contacts import Address, Contact, contact_at, pack_address
+from dht.core.channel.handshakes import Starting
+from dht.core.channel.packets import INIT_ROOM, NO_TOKEN, REPLY
+from dht.core.channel.secure import SecureChannel
+from dht.core.engine import Engine
 from dht.core.events import PeerAdded
+from dht.core.knocks import OPEN_MAX
 from dht.core.requests import LATE_MAX, PEERS_MAX
 from dht.core.responder import Responder
 from dht.core.routing import RoutingTable
 from dht.core.storage import Storage
 from dht.core.upkeep import STRANGERS_REMEMBERED_MAX
 from dht.errors import DHTError
+from dht.identity import Identity
 from dht.keyspace import Key, key_bytes, owners, plain_key
+from dht.network import Network
 from dht.records import Kind
 from dht.sim.links import LinkModel
 from dht.sim.simulator import SimNode, Simulator
@@ -35,6 +43,7 @@ from dht.wire.messages import (
     Dialling,
     DialStatus,
     Find,
+    Get,
     Knock,
     Message,
     Nodes,
@@ -47,12 +56,14 @@ from dht.wire.messages import (
     Stored,
 )
 from tests import strategies
+from tests.core.authored_for_tests import add, author, get, holdings, members, put
 from tests.core.contacts_for_tests import contact
-from tests.core.pair import LARGE, Manners, Net, Pair, Peer, Stranger, frame, sealed
+from tests.core.pair import EPOCH_S, LARGE, Manners, Net, Pair, Peer, Stranger, frame, sealed
 from tests.core.test_engine import a_busy_day, record, store_of
 
 ID = bytes(8)
 PLAIN = Kind.PLAIN
+ALICE = author(1)
 
 
 # ---- the closest from the own table are exactly the closest (BK, AN) ----
@@ -371,6 +382,7 @@ def test_no_container_grows_with_what_strangers_send() -> None:
     after = dict(containers(engine))
     known_limits = {
         "Checked._at": STRANGERS_REMEMBERED_MAX,
+        "Knocks.open": OPEN_MAX,
         "Admission._levels": 4096,
         "Requests._peers": PEERS_MAX,
         "Requests._late": LATE_MAX,
@@ -380,6 +392,158 @@ def test_no_container_grows_with_what_strangers_send() -> None:
         assert size <= limit, f"{path} grew from {before.get(path)} to {size}"
     assert engine.storage.count <= 500
     assert len(engine.table) == 0
+
+
+# ---- what a node gave out is worth nothing for another address, or for another key (ML) ----
+
+HERE, VICTIM = pack_address("1.2.3.4", 4000), pack_address("203.0.113.9", 53_000)
+
+
+class Confidant:
+    """An engine on the encrypted channel, which knows many, and holds short and long records."""
+
+    def __init__(self) -> None:
+        self.identity = Identity.generate(Random("confidant"))
+        self.contact = contact_at(self.identity.public_key, HERE)
+        self.engine = Engine(
+            identity=self.identity,
+            contact=self.contact,
+            channel=SecureChannel(self.identity, Network.named(), Random("channel")),
+            random=Random("engine"),
+            private_network=True,
+        )
+        self.engine.set_wall_offset(0.0, EPOCH_S)
+        self.engine.start(0.0)
+        for number in range(40):
+            known = contact(2**250 + number, f"9.{number}.1.1")
+            self.engine.table.add(0.0, known)
+        for name, size in (("short", 3), ("middle", 300), ("long", 5000)):
+            self.engine.restore(0.0, record(name, bytes(size)), 1000_000)
+        self.sent()
+
+    def sent(self) -> list[tuple[bytes, Address]]:
+        return list(self.engine.datagrams_to_send())
+
+    def hear(self, now: float, data: bytes, source: Address) -> list[tuple[bytes, Address]]:
+        self.engine.receive_datagram(now, data, source)
+        return self.sent()
+
+
+class Handshaker:
+    """Whoever makes first messages as he likes: short ones, or with a token that he has."""
+
+    def __init__(self, to: Contact, name: str = "handshaker") -> None:
+        self.to = to
+        self.random = Random(name)
+        self._starting = Starting(Identity.generate(self.random), Network.named(), self.random)
+
+    def first(
+        self, now: float, message: Message, *, token: bytes = NO_TOKEN, padded: bool = False
+    ) -> bytes:
+        return self._starting.start(
+            now,
+            self.to,
+            cid=self.random.randbytes(8),
+            flags=0,
+            token=token,
+            cookie=None,
+            frame=self.random.randbytes(8) + encode(message),
+            padded=padded,
+            queue=[],
+            key_number=0,
+            again=0,
+        )
+
+    def token(self, now: float, node: Confidant, own_address: Address) -> bytes:
+        """What the node gives him who is at that address."""
+        for data, to in node.hear(now, self.first(now, Ping(flags=CLIENT)), own_address):
+            read = self._starting.read_reply(data, HERE) if to == own_address else None
+            if read is not None:
+                return read[1].token
+        raise AssertionError("no reply")
+
+
+def test_no_token_for_another_address_or_key_is_made_from_ones_own() -> None:
+    node = Confidant()
+    his = [pack_address(f"198.51.100.{number}", 5000 + number) for number in range(1, 4)]
+    thief, other = Handshaker(node.contact), Handshaker(node.contact, "other")
+    own = [thief.token(1.0, node, address) for address in his]
+    # One that is next to the victim: the same host, and the same port elsewhere.
+    own += [
+        thief.token(1.0, node, pack_address("203.0.113.9", 53_001)),
+        thief.token(1.0, node, pack_address("203.0.113.8", 53_000)),
+    ]
+    assert len(set(own)) == len(own)
+    attempts = [
+        *own,
+        *(_xor(one, two) for one, two in combinations(own, 2)),
+        *(_xor(_xor(one, two), three) for one, two, three in combinations(own, 3)),
+        *(one[:8] + two[8:] for one, two in permutations(own, 2)),
+        *(one[:-1] + bytes([one[-1] ^ bit]) for one in own for bit in (1, 128)),
+    ]
+    for number, token in enumerate(attempts):
+        what = store_of(record(f"victim {number}"), flags=CLIENT)
+        for data, to in node.hear(1.0, thief.first(1.0, what, token=token), VICTIM):
+            assert to != VICTIM or data[0] == REPLY, "it is told to ask again, and that is all"
+        assert not _holds(node, f"victim {number}")
+    # Another key does not get in with it either, from the very address that it was made for.
+    what = store_of(record("k"), flags=CLIENT)
+    node.hear(1.0, other.first(1.0, what, token=own[0]), his[0])
+    assert not _holds(node, "k")
+    # And the one for whom it was made does.
+    node.hear(1.0, thief.first(1.0, what, token=own[0]), his[0])
+    assert _holds(node, "k")
+
+
+def test_a_store_has_no_effect_from_where_nothing_is_proved() -> None:
+    node = Confidant()
+    what = store_of(record("k"), flags=CLIENT)
+    node.hear(1.0, Handshaker(node.contact).first(1.0, what, padded=True), VICTIM)
+    assert not _holds(node, "k")
+
+
+def _xor(one: bytes, two: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, two, strict=True))
+
+
+def _holds(node: Confidant, key: str) -> bool:
+    return node.engine.storage.get(1.0, PLAIN, plain_key(key)) is not None
+
+
+# ---- whoever holds a record passes on its author's bytes (PL) ----
+
+
+def test_after_three_generations_of_holders_a_record_is_what_its_author_signed() -> None:
+    net = Net(config=Config(replicas=3, repair_interval_s=20.0, repair_turn_s=2.0))
+    net.grow(5)
+    writer = net.add(net.peers[0], client=True)
+    put(net, writer, "k", b"written once", ALICE)
+    add(net, writer, "t", b"written once", ALICE)
+    outcomes = [get(net, writer, "k", ALICE).record, *members(net, writer, "t")]
+    originals = [each for each in outcomes if each is not None]
+    assert len(originals) == 2
+    for original in originals:
+        gone: set[Peer] = set()
+        for _generation in range(3):
+            holders = [
+                peer
+                for peer in net.peers
+                if peer.plugged_in and peer.engine.storage.get(net.now, *original.slot) is not None
+            ]
+            assert holders
+            assert gone.isdisjoint(holders)
+            # All but one: the copies of the next generation come from a single one of this.
+            for peer in holders[1:]:
+                gone.add(peer)
+                net.crash(peer)
+                net.add(next(p for p in net.peers if p.plugged_in))
+            net.run_for(120.0)
+        copies = [held.record for held in holdings(net, original)]
+        assert len(copies) >= 3
+        for copy in copies:
+            assert copy.head.body == original.head.body
+            assert copy.proof == original.proof
+            assert encode(store_of(copy)) == encode(store_of(original))
 
 
 # ---- nobody is sent more than somebody spent on it (HD #297) ----
@@ -399,6 +563,57 @@ def test_a_knock_and_the_answer_to_a_wish_for_one_are_no_longer_than_the_wish(
     reach = encode(Reach(flags=flags, nonce=nonce))
     assert len(encode(Knock(flags=flags, nonce=nonce))) <= min(len(dial), len(reach))
     assert len(encode(Dialling(time_s=time_s, status=status))) <= min(len(dial), len(reach))
+
+
+@given(
+    message=strategies.requests(),
+    known=st.sampled_from([None, "short", "middle", "long"]),
+    padded=st.booleans(),
+    more=st.integers(1, 3),
+)
+def test_an_address_that_proved_nothing_is_sent_no_more_than_came_from_it(
+    message: Request, known: str | None, padded: bool, more: int
+) -> None:
+    """All that a request brings about in the next half minute counts, retries and pings too."""
+    if known is not None and isinstance(message, Get):
+        message = Get(message.flags, PLAIN, key_bytes(plain_key(known)), message.count)
+    assume(8 + len(encode(message)) <= INIT_ROOM)
+    node = Confidant()
+    stranger = Handshaker(node.contact)
+    came = went = 0
+    for number in range(more):
+        data = stranger.first(float(number), message, padded=padded)
+        came += len(data)
+        went += _bytes_to(VICTIM, node.hear(float(number), data, VICTIM))
+        assert went <= came
+    went += _bytes_to(VICTIM, _half_a_minute(node, float(more)))
+    assert went <= came
+
+
+@pytest.mark.parametrize("size", [1, 56, 64, 95, 96, 97, 1200])
+def test_a_question_who_is_there_brings_back_less_than_it_is(size: int) -> None:
+    node = Confidant()
+    channel = SecureChannel(Identity.generate(Random("asker")), Network.named(), Random("who"))
+    channel.who(0.0, HERE)
+    ((question, _),) = channel.datagrams_to_send()
+    assert len(question) == 96
+    question = question[:size].ljust(size, b"\0")
+    answered = _bytes_to(VICTIM, node.hear(1.0, question, VICTIM))
+    assert answered <= size
+    assert bool(answered) is (size == 96)
+
+
+def _half_a_minute(node: Confidant, now: float) -> list[tuple[bytes, Address]]:
+    until, sent = now + 30.0, []
+    while (due := node.engine.next_timeout()) is not None and due <= until:
+        now = max(now, due)
+        node.engine.handle_timeout(now)
+        sent += node.sent()
+    return sent
+
+
+def _bytes_to(address: Address, sent: list[tuple[bytes, Address]]) -> int:
+    return sum(len(data) for data, to in sent if to == address)
 
 
 # ---- what is counted is not labelled by peers (PL) ----

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from proofs.defences_page import BEGIN, END, PAGE, table_of, with_table
 from proofs.rows_defences import DEFENCES, DEFENCES_MIN, Defence, judge_defences
 from proofs.surroundings import ROOT
 
@@ -16,7 +17,34 @@ def test_the_table_has_the_lines_of_each_defence_and_its_tests(defence: Defence)
     assert defence.text != defence.without
     assert defence.threat
     assert defence.tests
-    assert all((ROOT / path.partition("::")[0]).exists() for path in defence.tests)
+    for test in defence.tests:
+        path, _, name = test.partition("::")
+        assert f"def {name.partition('::')[0]}(" in (ROOT / path).read_text()
+
+
+def test_the_page_about_security_has_the_table_and_nothing_else_of_it() -> None:
+    page = PAGE.read_text()
+    assert page == with_table(page, table_of(DEFENCES)), "run: python -m proofs.defences_page"
+
+
+def test_the_page_is_written_around_its_table_and_says_what_a_test_says() -> None:
+    defence = Defence(
+        name="gate",
+        threat="a crowd",
+        file="dht/core/gate.py",
+        text="closed",
+        without="open",
+        tests=("tests/core/test_gate.py::test_nobody_comes_in",),
+    )
+    page = f"before\n{BEGIN}old\n{END}after\n"
+    assert with_table(page, table_of([defence])) == (
+        f"before\n{BEGIN}| against | where | the test that fails without it |\n|---|---|---|\n"
+        "| a crowd | [core/gate.py](../dht/core/gate.py) "
+        "| [nobody comes in](../tests/core/test_gate.py) |\n"
+        f"{END}after\n"
+    )
+    with pytest.raises(ValueError, match="not enough"):
+        with_table("no marks", "")
 
 
 def test_taking_one_out_changes_the_copy_and_needs_its_lines(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 import trio.testing
@@ -98,6 +98,7 @@ class VirtualNetwork:
         clock: VirtualClock | None = None,
         client: bool | None = None,
         config: Config = Config(),
+        **more: Any,
     ) -> AbstractAsyncContextManager[Node]:
         """``open_node`` on this network, at the next free address unless told."""
         self._seed += 1
@@ -111,6 +112,7 @@ class VirtualNetwork:
             identity=identity,
             client=client,
             config=config,
+            **more,
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from dht.core.held import Held
 from dht.core.storage import Storage
+from dht.core.topics import Topic
 from dht.records import Kind, Record
 from dht.sim import SimNode, Simulator, draw_scenario, play_scenario, run_scenario
 from dht.sim.faults import Crash
@@ -28,6 +29,17 @@ def test_nothing_is_violated_whatever_goes_wrong(seed: int) -> None:
     assert report.passed, str(report)
     assert report.acknowledged > 0
     assert report.reads > 0
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_authors_and_topics_come_through_faults(seed: int) -> None:
+    """Signed records and members alone, while nodes crash, sleep and do not hear each other."""
+    drawn = draw_scenario(seed, nodes=16, duration_s=60.0, operations=60)
+    scenario = attrs.evolve(drawn, signed_share=0.4, member_share=0.6, keys=6)
+    report = play_scenario(scenario)
+    assert scenario.faults
+    assert report.passed, str(report)
+    assert report.acknowledged > 10
 
 
 def test_the_same_seed_gives_the_same_report() -> None:
@@ -72,6 +84,29 @@ def test_a_store_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert play_scenario(scenario).passed
     monkeypatch.setattr(Storage, "get", forgetful)
     assert "found nothing" in "".join(play_scenario(scenario).violations)
+
+
+def test_a_topic_that_goes_on_naming_the_first_entries_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenario = attrs.evolve(
+        draw_scenario(5, nodes=8, duration_s=20.0, operations=40),
+        faults=(),
+        keys=2,
+        member_share=1.0,
+        signed_share=0.0,
+        get_share=0.0,
+        short_ttl_s=3600.0,
+    )
+
+    def stubborn(self: Topic, author: bytes, held: Held) -> None:
+        if author not in self._members:
+            put(self, author, held)
+
+    put = Topic.put
+    assert play_scenario(scenario).passed
+    monkeypatch.setattr(Topic, "put", stubborn)  # lists the first entry of each for ever
+    assert "is newer" in "".join(play_scenario(scenario).violations)
 
 
 def test_a_reader_of_expired_records_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

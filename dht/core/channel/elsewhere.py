@@ -72,7 +72,7 @@ class Elsewhere:
         newest = int.from_bytes(data[_CID_END:SESSION_HEAD_SIZE]) > session.highest
         if not newest or len(data) < PATH_PACKET_SIZE:
             return  # late, from where the peer was before; or shorter than what it would be sent
-        if self._sessions.open_untrusted(session, data) is None:
+        if now >= session.until or self._sessions.open_untrusted(session, data) is None:
             return
         value = self._epochs.path(now, session.cid, source)
         self._send(self._sessions.seal(session, CHALLENGE, value, _CHALLENGE_DATA), source)
@@ -82,6 +82,8 @@ class Elsewhere:
         it is to be asked again."""
         session = self._sessions.by_cid.get(data[1:_CID_END])
         if session is None or source != session.address or len(data) != PATH_PACKET_SIZE:
+            return None
+        if now >= session.until:
             return None
         value = self._sessions.open_untrusted(session, data, _CHALLENGE_DATA)
         if value is None:
@@ -96,6 +98,8 @@ class Elsewhere:
         """Whoever receives there is the peer: the session moves."""
         session = self._sessions.by_cid.get(data[1:_CID_END])
         if session is None or source == session.address or len(data) != PATH_PACKET_SIZE:
+            return
+        if now >= session.until:
             return
         value = self._sessions.open_untrusted(session, data, _ECHO_DATA)
         if value is not None and self._epochs.path_holds(now, value, session.cid, source):

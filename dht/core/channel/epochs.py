@@ -20,7 +20,7 @@ from .packets import COOKIE_SIZE, NO_TOKEN, PATH_SIZE, TOKEN_SIZE
 EPOCH_S = 60.0
 #: Memory and replays: first messages remembered an epoch, about 90 B each. When there is no room
 #: for one more, nothing is forgotten for it: cookies are asked for instead.
-SEEN_MAX = 32_768
+SEEN_MAX = 16_384
 
 # Enough of an ephemeral key to know it again: nobody finds a second key with the same 64 bits who
 # could not have kept the first from arriving.
@@ -69,7 +69,8 @@ class Epochs:
 
     def cookie(self, now: float, address: Address) -> bytes:
         """For whoever sends from there, under load."""
-        return self.cookies(now, address)[0]
+        self._turn(now)
+        return _hash(_COOKIE_TAG, self._secret, address, COOKIE_SIZE)
 
     def cookies(self, now: float, address: Address) -> tuple[bytes, bytes]:
         """Those that hold for this address: of this epoch and of the last."""

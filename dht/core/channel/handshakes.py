@@ -244,6 +244,7 @@ class Answering:
         self._epochs = epochs
         self._gate = Gate()
         self._mac_keys = [each.mac_key(identity.public_key) for each in self._secrets]
+        self._cookie_keys = [each.cookie_key(identity.public_key) for each in self._secrets]
 
     def read(self, now: float, data: bytes, source: Address) -> Asked | bytes | None:
         """What an INIT asks; or the COOKIE to send back instead; or None, and then silence."""
@@ -316,7 +317,7 @@ class Answering:
 
     def _cookie(self, now: float, data: bytes, source: Address, number: int) -> bytes:
         """Sealed for members who have seen the INIT itself."""
-        key = self._secrets[number].cookie_key(self._identity.public_key)
+        key = self._cookie_keys[number]
         nonce = self._random.randbytes(NONCE_SIZE)
         mac1 = data[-_MACS_SIZE:-MAC_SIZE]
         cookie = self._epochs.cookie(now, source)

@@ -40,6 +40,7 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_REST = b"\x36" * 32
 _OUTER_REST = b"\x5c" * 32
+_INNER_REST_1 = _INNER_REST + b"\1"
 
 
 @final
@@ -215,18 +216,17 @@ def _opened(key: bytes, sealed: bytes, digest: bytes) -> bytes:
 
 
 def _hkdf1(chain: bytes, material: bytes) -> bytes:
-    """The first output of HKDF alone, where no text is encrypted before the next key is mixed in:
-    two thirds of the price."""
+    """Section 4.3, HKDF, where only the first output is used: MixKey when no text follows."""
     inner = chain.translate(_INNER) + _INNER_REST
     outer = chain.translate(_OUTER) + _OUTER_REST
     secret = blake2s(outer + blake2s(inner + material).digest()).digest()
-    inner = secret.translate(_INNER) + _INNER_REST
+    inner = secret.translate(_INNER) + _INNER_REST_1
     outer = secret.translate(_OUTER) + _OUTER_REST
-    return blake2s(outer + blake2s(inner + b"\1").digest()).digest()
+    return blake2s(outer + blake2s(inner).digest()).digest()
 
 
 def _hkdf2(chain: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """Section 4.3, HKDF with two outputs."""
+    """HKDF with two outputs."""
     inner = chain.translate(_INNER) + _INNER_REST
     outer = chain.translate(_OUTER) + _OUTER_REST
     secret = blake2s(outer + blake2s(inner + material).digest()).digest()

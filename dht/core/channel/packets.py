@@ -137,7 +137,7 @@ def unpack_first_untrusted(payload: bytes) -> First:
     end = _FIRST_HEAD_SIZE + int.from_bytes(payload[_FIRST_HEAD_SIZE - 2 : _FIRST_HEAD_SIZE])
     if len(payload) < _FIRST_HEAD_SIZE or len(payload) < end:
         raise RemoteError(f"a first payload of {len(payload)} bytes")
-    if payload[0] & ~_KNOWN_OF_INIT or payload[end:].strip(b"\0"):
+    if payload[0] & ~_KNOWN_OF_INIT or payload[end:] != bytes(len(payload) - end):
         raise RemoteError("a first payload with unknown flags, or something in its padding")
     return First(payload[0], payload[1 : 1 + TOKEN_SIZE], payload[_FIRST_HEAD_SIZE:end])
 

@@ -188,7 +188,8 @@ class SecureChannel:
     def answer(self, now: float, ticket: Ticket, payload: bytes) -> None:
         """See ``Channel.answer``."""
         if type(ticket) is Session:
-            if ticket.closed or now >= ticket.until:  # another may have taken its place
+            if ticket.closed or (now >= ticket.touch_at and now >= ticket.until):
+                # Another may have taken its place.
                 ticket = self._current.get(ticket.place)
             if ticket is not None:
                 self._send_in(ticket, payload)
@@ -317,7 +318,7 @@ class SecureChannel:
             return None
         session = Session(
             now,
-            public_key=contact.public_key,
+            place=contact.packed,
             address=contact.address,
             cid=started.cid,
             peer_cid=second.cid,
@@ -387,7 +388,7 @@ class SecureChannel:
             return
         session = asked.session = Session(
             now,
-            public_key=public_key,
+            place=public_key + source,
             address=source,
             cid=cid,
             peer_cid=asked.peer_cid,

@@ -10,7 +10,17 @@ import attrs
 
 from dht.contacts import Address, Contact, contact_at, pack_address
 from dht.core.channel.face import Opened
-from dht.core.channel.packets import INIT
+from dht.core.channel.noise import Initiator
+from dht.core.channel.packets import (
+    CID_SIZE,
+    INIT,
+    NO_MAC,
+    NO_TOKEN,
+    head,
+    mac,
+    pack_first,
+    prologue,
+)
 from dht.core.channel.secure import SecureChannel
 from dht.identity import Identity
 from dht.network import Network
@@ -24,6 +34,35 @@ STORE = b"\x95\x04" + b"store" * 30
 def address_of(number: int, port: int = 4000) -> Address:
     """A public one, each in a /24 of its own."""
     return pack_address(f"1.{number >> 8}.{number & 255}.1", port)
+
+
+def first_message(
+    random: Random,
+    to: bytes,
+    network: Network,
+    *,
+    identity: Identity,
+    frame: bytes,
+    flags: int = 0,
+    token: bytes = NO_TOKEN,
+    padded: bool = True,
+    cookie: bytes | None = None,
+) -> bytes:
+    """An INIT with nothing wrong in it for the owner of the public key ``to``, by hand: with a
+    token, a cookie, flags and padding that no honest channel would put together."""
+    secrets = random.choice(network.secrets())
+    cid = random.randbytes(CID_SIZE)
+    noise = Initiator(
+        static=identity.private_key,
+        static_public=identity.public_key,
+        remote_public=to,
+        psk=secrets.psk,
+        prologue=prologue(network.id, cid),
+        ephemeral=random.randbytes(32),
+    )
+    body = head(INIT, cid) + noise.write(pack_first(flags, token, frame, padded=padded))
+    body += mac(secrets.mac_key(to), body)
+    return body + (NO_MAC if cookie is None else mac(cookie, body))
 
 
 @attrs.define(eq=False)
@@ -46,6 +85,8 @@ class End:
     demands: tuple[bytes, ...] = (STORE,)
     #: Is a second answer to one request in order, as after a repetition?
     again_ok: bool = False
+    #: Is each answer as long as it may be, whatever ``reply`` says?
+    longest: bool = False
     restarts: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -94,7 +135,7 @@ class End:
             self.channel.demand_proof(now, opened.ticket)
             return
         self.requests.append(opened)
-        answer = self.reply(payload)
+        answer = bytes(opened.room - len(request_id)) if self.longest else self.reply(payload)
         if answer is not None:
             self.channel.answer(now, opened.ticket, request_id + answer)
 

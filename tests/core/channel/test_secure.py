@@ -192,12 +192,13 @@ def _fill(end: End, address: bytes) -> None:
     """As many sessions with that host as there may be."""
     sessions = end.channel._sessions
     for number in range(SESSIONS_PER_SOURCE_MAX):
+        place = pack_address(".".join(map(str, address[:4])), number + 1)
         sessions.install(
             end.wire.now,
             session.Session(
                 end.wire.now,
-                public_key=number.to_bytes(32),
-                address=pack_address(".".join(map(str, address[:4])), number + 1),
+                place=number.to_bytes(32) + place,
+                address=place,
                 cid=b"full" + number.to_bytes(4),
                 peer_cid=number.to_bytes(8),
                 keys=Keys(b"k" * 32, b"k" * 32),
@@ -535,6 +536,19 @@ def test_nothing_is_asked_under_keys_that_have_ended_however_late_new_ones_were_
     assert wire.kinds(start)[0] == INIT
 
 
+def test_what_rides_in_a_first_message_which_has_no_forward_secrecy() -> None:
+    """The first two requests to a node, and the first after a silence; all others do not."""
+    wire = Wire()
+    ours, theirs = wire.pair()
+    carried = []
+    for pause in (0.0, 1.0, 1.0, 1.0, IDLE_S, 1.0):
+        wire.wait(pause)
+        start = len(wire.log)
+        ours.ask(theirs, other(FIND))
+        carried.append(wire.kinds(start)[0])
+    assert carried == [INIT, INIT, DATA, DATA, INIT, DATA]
+
+
 def test_an_idle_session_is_forgotten_at_both_ends() -> None:
     wire, ours, theirs = acquainted()
     wire.wait(IDLE_S + secure.SWEEP_S)
@@ -674,6 +688,27 @@ def test_who_copies_packets_elsewhere_moves_nothing() -> None:
     assert theirs.channel._current[ours.contact.packed].address == ours.address
     request_id = ours.ask(theirs, other(FIND))
     assert ours.answers[request_id]
+
+
+def test_a_session_whose_keys_have_ended_moves_no_more() -> None:
+    wire, ours, theirs = acquainted()
+    session = theirs.channel._current[ours.contact.packed]
+    old, new = ours.address, address_of(99)
+    wire.move(ours, new)
+    asked = [_next_packet(ours, theirs) for _ in range(3)]
+    wire.now = session.until - 1.0
+    for data in asked[:2]:
+        theirs.hear(data, new)
+    challenges, wire.queue = [sent for _, _, sent in wire.queue], []
+    ours.hear(challenges[0], theirs.address)
+    [echo] = [sent for _, _, sent in wire.queue if sent[0] == ECHO]
+    wire.queue.clear()
+    wire.now = session.until  # before anybody has swept up
+    theirs.hear(asked[2], new)
+    ours.hear(challenges[1], theirs.address)
+    assert not wire.queue
+    theirs.hear(echo, new)
+    assert session.address == old
 
 
 def test_a_late_packet_from_the_old_address_moves_nothing_back() -> None:

@@ -5,6 +5,7 @@ He has addresses of his own, and can write any address as the sender. He cannot 
 the network, nor read them; in a network without a key he can make every check that needs none.
 """
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from dht.contacts import Address
 from dht.core.channel import epochs, handshakes, load, secure, session
 from dht.core.channel.epochs import EPOCH_S
-from dht.core.channel.packets import INIT, MAC_SIZE, NO_MAC, REPLY, mac
+from dht.core.channel.packets import INIT, KEEP, MAC_SIZE, NO_MAC, REPLY, mac
 from dht.core.channel.session import IDLE_S, REKEY_AFTER_S
+from dht.identity import Identity
 from dht.network import Network
-from tests.core.channel.ends import FIND, PING, STORE, End, Wire, address_of
+from tests.core.channel.ends import FIND, PING, STORE, End, Wire, address_of, first_message
 
 LONG = STORE.ljust(1100, b"x")
 KINDS = [PING, FIND, STORE, LONG]
@@ -35,6 +37,7 @@ CAPS: list[tuple[Any, str, float]] = [
     (secure, "QUEUE_MAX", 2),
 ]
 HIS = [address_of(200), address_of(201)]
+HIM = Identity.generate(Random("him"))
 ENDS = st.integers(0, 2)
 
 
@@ -47,18 +50,20 @@ class AnyOrder(RuleBasedStateMachine):
         # What arrived where: (end, bytes), for him to play back.
         self.delivered: list[tuple[End, bytes]] = []
         self.moves = 0
+        self.introductions = 0
         # Whose each address is, or was.
         self.homes: dict[Address, int] = {}
         self.into: dict[tuple[int, Address], int] = {}
 
-    @initialize(tight=st.booleans())
-    def start(self, *, tight: bool) -> None:
+    @initialize(tight=st.booleans(), longest=st.booleans())
+    def start(self, *, tight: bool, longest: bool) -> None:
         for module, name, value in CAPS if tight else ():
             self.patch.setattr(module, name, value)
         for number in range(3):
             end = self.wire.add()
             end.demands = (STORE, LONG)
             end.again_ok = True
+            end.longest = longest
             self.ends.append(end)
             self.homes[end.address] = number
 
@@ -180,6 +185,42 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(end.requests) == requests
         assert end.answers == answers
 
+    @rule(
+        which=ENDS,
+        whose=ENDS,
+        whence=st.integers(0, 1),
+        kind=st.sampled_from([b"", PING, FIND, STORE]),
+        flags=st.sampled_from([0, KEEP]),
+        padded=st.booleans(),
+        shows=st.sampled_from(["nothing", "a token", "a cookie"]),
+    )
+    def introduce_himself(
+        self,
+        *,
+        which: int,
+        whose: int,
+        whence: int,
+        kind: bytes,
+        flags: int,
+        padded: bool,
+        shows: str,
+    ) -> None:
+        """He is a member, too, and may show what was given to others; he receives nothing."""
+        end, given = self.ends[which], self.ends[whose].channel._given
+        self.introductions += 1
+        made = first_message(
+            Random(self.introductions),
+            end.identity.public_key,
+            end.network,
+            identity=HIM,
+            frame=kind and self.introductions.to_bytes(4) + HIM.public_key[:4] + kind,
+            flags=flags,
+            token=given.token(self.wire.now, end.contact) if shows == "a token" else bytes(16),
+            padded=padded,
+            cookie=given.cookie(self.wire.now, end.contact) if shows == "a cookie" else None,
+        )
+        self.arrive(end, made, HIS[whence])
+
     # ---- what always holds ----
 
     @invariant()
@@ -235,5 +276,5 @@ class AnyOrder(RuleBasedStateMachine):
                     assert request_id in ours.answers
 
 
-AnyOrder.TestCase.settings = settings(max_examples=50, stateful_step_count=40)
+AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestAnyOrder = AnyOrder.TestCase

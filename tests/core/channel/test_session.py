@@ -41,10 +41,12 @@ def make(
     address: Address | None = None,
     initiated: bool = False,
 ) -> Session:
+    if address is None:
+        address = address_of(number if peer is None else peer)
     return Session(
         now,
-        public_key=(number if peer is None else peer).to_bytes(32),
-        address=address_of(number if peer is None else peer) if address is None else address,
+        place=(number if peer is None else peer).to_bytes(32) + address,
+        address=address,
         cid=b"o" + number.to_bytes(7),
         peer_cid=b"p" + number.to_bytes(7),
         keys=Keys(number.to_bytes(32), number.to_bytes(32)),
@@ -219,7 +221,7 @@ def test_of_two_opened_at_the_same_time_both_keep_that_of_the_smaller_key(
     sessions = Sessions(OWN)
     ours, theirs = make(1, peer=0, initiated=True), make(2, peer=0)
     for each in (ours, theirs):
-        each.public_key = peer.to_bytes(32)
+        each.place = peer.to_bytes(32) + each.address
     for each in (ours, theirs) if ours_first else (theirs, ours):
         sessions.install(1.0, each)
     kept = ours if peer.to_bytes(32) > OWN else theirs
@@ -233,7 +235,7 @@ def test_later_it_is_the_newer_that_counts_whoever_opened_it() -> None:
     sessions = Sessions(OWN)
     ours = make(1, peer=1, initiated=True)
     theirs = make(2, peer=1, now=SIMULTANEOUS_S)
-    ours.public_key = theirs.public_key = b"\xf0" * 32
+    ours.place = theirs.place = b"\xf0" * 32 + ours.address
     sessions.install(0.0, ours)
     sessions.install(SIMULTANEOUS_S, theirs)
     assert sessions.current[ours.place] is theirs

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dht.contacts import Address, pack_address
@@ -92,6 +92,8 @@ def test_while_a_key_is_replaced_both_are_answered_in_kind() -> None:
 
 
 @given(st.lists(st.floats(0, 0.5), min_size=1, max_size=100))
+@example([0.0] * (ANSWERS_PER_S + 1))
+@example([0.09] * 40)
 def test_no_second_has_more_than_ten_answers(pauses: list[float]) -> None:
     alice, bob = who_of(ALICE), who_of(BOB)
     now, answered = 0.0, list[float]()

@@ -1,0 +1,200 @@
+"""Attackers do what they are there for, and what the network does about it."""
+
+from functools import cache
+from random import Random
+
+import pytest
+
+from dht.config import Config
+from dht.core.events import OperationFinished
+from dht.core.outcomes import GetOutcome, PutOutcome
+from dht.errors import DHTError
+from dht.keyspace import Key, node_id, plain_key
+from dht.records import Kind
+from dht.sim import LinkModel, SimNode, Simulator
+from dht.sim.adversaries import Cabal, GroundKeys, Lie, Victim, scattered
+
+FAST = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)
+NODES = 150
+DEAF = Config(density_alarm=1000.0)
+#: Seeds. In a network as small as this many nodes know an owner beforehand, and notice nothing; the
+#: full sizes are a row of ``proofs``.
+SURROUNDED = (1, 8, 10)
+
+
+@cache
+def ground(seed: int = 1, count: int = 4096) -> GroundKeys:
+    return GroundKeys(Random(seed), count)
+
+
+def grown(seed: int, *, nodes: int = NODES, config: Config = Config()) -> tuple[Simulator, Cabal]:
+    simulator = Simulator(seed, links=FAST, config=config, addresses=scattered)
+    simulator.grow(nodes)
+    simulator.run_for(30)
+    return simulator, Cabal.of(simulator, keys=16_384)
+
+
+def neighbours(simulator: Simulator, key: Key, count: int = 40) -> list[SimNode]:
+    return sorted(simulator.living(), key=lambda node: node.contact.id ^ key)[:count]
+
+
+# ----------------------------------------------------------------------------------- ground keys
+
+
+@pytest.mark.parametrize("target", [0, 1, 2**255, 2**256 - 1, 12345 << 200])
+def test_ground_keys_are_found_by_their_place(target: int) -> None:
+    random = Random(1)
+    keys = ground()
+    everybody = random.randbytes(32 * 4096)
+    oracle = sorted(
+        (everybody[at : at + 32] for at in range(0, len(everybody), 32)),
+        key=lambda key: node_id(key) ^ target,
+    )
+    assert keys.nearest(target, 20) == oracle[:20]
+    edge = node_id(oracle[33]) ^ target
+    assert keys.within(target, edge) == oracle[:33]
+    assert keys.within(target, 2**256) == oracle
+
+
+# ---------------------------------------------------------------------------------------- liars
+
+
+@pytest.mark.parametrize("lie", list(Lie))
+def test_a_liar_says_that_it_is_there_and_lies_about_all_else(lie: Lie) -> None:
+    simulator, cabal = grown(1, nodes=20)
+    liar, asker = simulator.nodes[5], simulator.nodes[6]
+    cabal.turn(liar, lie)
+    outcome = simulator.lookup(asker, Key(liar.contact.id))
+    assert liar.contact in outcome.closest  # it answers
+    assert liar not in simulator.living()
+    named = cabal.contacts(0, lie)
+    honest = {node.contact for node in simulator.living()}
+    assert not honest & set(named)
+
+
+def test_a_third_of_liars_does_not_keep_a_lookup_on_disjoint_paths_from_the_owners() -> None:
+    simulator, cabal = grown(2)
+    random = Random(2)
+    lies = [Lie.COLLUDERS, Lie.DEAD, Lie.VICTIM, Lie.GROUND]
+    for number, node in enumerate(random.sample(simulator.living(), NODES // 3)):
+        cabal.turn(node, lies[number % len(lies)])
+    found = 0
+    for number in range(20):
+        key = plain_key(f"key {number}")
+        outcome = simulator.lookup(simulator.random_node(), key, disjoint=4)
+        owner = neighbours(simulator, key, 1)[0]
+        found += owner.contact in outcome.closest
+    assert found >= 19
+
+
+def test_a_victim_that_all_liars_name_hears_once_a_minute_of_each_node() -> None:
+    simulator, cabal = grown(3, nodes=60)
+    for node in simulator.nodes[10:30]:
+        cabal.turn(node, Lie.VICTIM)
+    for number in range(60):
+        simulator.lookup(simulator.random_node(), plain_key(f"key {number}"))
+        simulator.run_for(2)
+    assert cabal.victim.heard
+    assert cabal.victim.most_within(60.0) == 1
+
+
+def test_a_victim_counts_the_most_of_any_minute() -> None:
+    victim, here, there = Victim(), scattered(1), scattered(2)
+    for at, source in [(0, here), (30, here), (61, here), (62, here), (63, there)]:
+        victim.receive_datagram(float(at), b"", source)
+    assert victim.most_within(60.0) == 3
+    assert victim.most_within(0.5) == 1
+
+
+# --------------------------------------------------------------------------------------- Sybils
+
+
+def attempted(
+    seed: int, *, sybils: int, config: Config
+) -> tuple[PutOutcome | None, GetOutcome | None]:
+    """A put and then a get of a key that is surrounded, by nodes that are not around it themselves:
+    their own neighbourhoods look as ever to them. None for one that fails."""
+    simulator, cabal = grown(seed, config=config)
+    key = plain_key(f"key {seed}")
+    cabal.surround(key, sybils, subnets=10, greet=neighbours(simulator, key))
+    simulator.run_for(90)
+    near = neighbours(simulator, key)
+    far = [node for node in simulator.living() if node not in near]
+    writer, reader = Random(seed).sample(far, 2)
+    put: PutOutcome | None = None
+    got: GetOutcome | None = None
+    try:
+        put = simulator.put(writer, key, b"value")
+        simulator.run_for(5)
+        got = simulator.get(reader, key)
+    except DHTError:
+        pass
+    return put, got
+
+
+def test_a_key_that_is_surrounded_alarms_and_is_written_and_read_all_the_same() -> None:
+    right = alarmed = 0
+    for seed in SURROUNDED:
+        put, got = attempted(seed, sybils=20, config=Config())
+        right += got is not None and got.value == b"value"
+        alarmed += (put is not None and put.alarmed) or (got is not None and got.alarmed)
+    assert right == len(SURROUNDED)
+    assert alarmed == len(SURROUNDED)
+
+
+def test_without_the_alarm_the_sybils_swallow_it() -> None:
+    lost = 0
+    for seed in SURROUNDED:
+        _, got = attempted(seed, sybils=20, config=DEAF)
+        lost += got is None or got.value != b"value"
+    assert lost > 0
+
+
+def test_a_put_that_is_cancelled_while_the_region_is_asked_leaves_nothing_behind() -> None:
+    """Whenever that is: the region's lookups, the stores, and what was offered end with it."""
+    simulator, cabal = grown(1)
+    key = plain_key("key 1")
+    near = neighbours(simulator, key)
+    cabal.surround(key, 20, subnets=10, greet=near)
+    simulator.run_for(90)
+    writer = next(node for node in simulator.living() if node not in near)
+    engine, ended = writer.engine, list[OperationFinished]()
+    widening = engine._running._widening
+    for number in range(5):  # the whole takes about 0.1 s
+        operation = simulator.start_operation(
+            writer,
+            lambda engine, now: engine.start_put(now, Kind.PLAIN, key, b"value"),
+            ended.append,
+        )
+        assert simulator.run_while(lambda: not widening, timeout_s=10)
+        simulator.run_for(0.02 * number)
+        engine.cancel(simulator.now, operation)
+        simulator.poll(writer)
+        assert not widening
+        simulator.run_for(10)
+        assert not engine._responder.offers
+    assert [(end.outcome, end.error) for end in ended] == [(None, None)] * 5
+
+
+def test_a_key_that_nobody_attacks_costs_no_more_than_ever() -> None:
+    simulator, _ = grown(5)
+    simulator.put(simulator.random_node(), "key", b"value")
+    outcome = simulator.get(simulator.random_node(), "key")
+    assert not outcome.alarmed
+    assert outcome.trace.messages <= 10
+
+
+def test_sybils_that_retire_are_gone_and_named_no_more() -> None:
+    simulator, cabal = grown(6, nodes=80)
+    key = plain_key("key")
+    sybils = cabal.surround(key, 12, greet=neighbours(simulator, key), at_the_edge=True)
+    assert len(cabal.members) == 12
+    nearest = min(node.contact.id ^ key for node in simulator.living())
+    assert all(sybil.contact.id ^ key > nearest // 2 for sybil in cabal_nodes(cabal, sybils))
+    cabal.retire(sybils)
+    assert cabal.contacts(key, Lie.COLLUDERS) == []
+    simulator.run_for(120)
+
+
+def cabal_nodes(cabal: Cabal, sybils: list[SimNode]) -> list[SimNode]:
+    return [node for node in sybils if node.address in {each.address for each in cabal.members}]
