@@ -247,8 +247,8 @@ def judge_held(pieces: Sequence[Figures]) -> Verdict:
     "in all, and work",
     pieces=2,
     judge=judge_held,
-    # An eighth fills the tables of Python to the same share.
-    reduced=Reduced(pieces=1, scale=1 / 8),
+    # A half fills the tables of Python to the same share.
+    reduced=Reduced(pieces=1, scale=1 / 2),
 )
 def sessions_held(seed: int, scale: float) -> Figures:
     """In a process of its own, all of whose memory is asked of the C library."""

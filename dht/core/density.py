@@ -37,14 +37,12 @@ import attrs
 
 from ..config import Config
 from ..keyspace import KEY_BITS
-from .routing import RoutingTable
+from .routing import NEIGHBOURS, RoutingTable
 
 #: Below so many times k nodes the k nearest are too large a part of everybody to say anything.
 TINY: Final = 3
 #: Ranks that are looked at, from r to k: more of them find hardly more.
 RANKS_MAX: Final = 5
-#: Nodes from whose density the size of the network is estimated (``RoutingTable.network_size``).
-OWN_SAMPLE: Final = 20
 #: Places that were looked at and are remembered. With 8 nodes each and our own neighbourhood the
 #: reference holds 148 nodes: the deviation of the size estimate falls from 22 % to 8 %. Threat:
 #: whoever makes ids next to ours shifts what we see around us, and so hides from us alone; he does
@@ -65,6 +63,11 @@ class Reference(NamedTuple):
 
     nodes: float
     volume: float
+
+    @property
+    def density(self) -> float:
+        """Nodes a place."""
+        return self.nodes / self.volume
 
 
 @final
@@ -126,25 +129,33 @@ class DensityGauge:
             sample = _Sample(now, place, len(distances), float(distances[-1]))
             self._samples.append(sample)
 
+    def forget(self) -> None:
+        """What was learnt so far holds no more: the network was still coming into being."""
+        self._samples.clear()
+
     def reference(self, now: float, place: int) -> Reference | None:
         """The density to compare that around ``place`` with; None while there are too few nodes to
-        speak of one. Where all that we know is next to that place, it is that."""
-        size = self.table.network_size()
-        if size < TINY * self.config.k:
+        speak of one. Where all that we know is next to that place, it is that.
+
+        Those whom our table holds count where nothing shows the network to be larger: a table that
+        is not whole tells the least that there are, and not how dense they lie.
+        """
+        if self.table.network_size() < TINY * self.config.k:
             return None
-        known = len(self.table) + 1
-        if size <= known:
-            return Reference(known, _EVERYWHERE)
+        known = Reference(len(self.table) + 1, _EVERYWHERE)
         oldest = now - SAMPLE_AGE * self.config.refresh_interval_s
         samples = self._samples
         while samples and samples[0].at < oldest:
             samples.popleft()
-        own = _Sample(now, self.table.own_id, OWN_SAMPLE, OWN_SAMPLE / size * _EVERYWHERE)
+        neighbours = min(NEIGHBOURS, len(self.table))
+        volume = neighbours / self.table.size_by_neighbours() * _EVERYWHERE
+        own = _Sample(now, self.table.own_id, neighbours, volume)
         seen = [own, *samples]
         apart = [sample for sample in seen if sample.is_apart_from(place)] or seen
-        return Reference(
+        found = Reference(
             sum(sample.nodes for sample in apart), sum(sample.volume for sample in apart)
         )
+        return max(found, known, key=lambda reference: reference.density)
 
     def read(self, now: float, place: int, distances: Sequence[int]) -> Reading:
         """How crowded it is around a place from which the nearest nodes lie at these distances

@@ -13,7 +13,7 @@ import attrs
 
 from ..contacts import Contact
 from ..keyspace import Key
-from .lookup import NAMED_MAX, Lookup, Patience
+from .lookup import NAMED_MAX, Lookup, Patience, Spare
 from .machine import FINISHED, Ask, Finished, Wait
 from .outcomes import Step, StepResult, Trace
 
@@ -61,6 +61,7 @@ class DisjointLookup:
         opening: int,
         alpha: Callable[[], int],
         patience: Patience,
+        spare: Spare | None = None,
     ) -> None:
         self.target = target
         self.want = want
@@ -78,6 +79,7 @@ class DisjointLookup:
                 opening=-(-opening // disjoint),
                 alpha=lambda: -(-alpha() // disjoint),
                 patience=patience,
+                spare=None if spare is None else _dealt(spare, number, disjoint),
             )
             for number in range(disjoint)
         ]
@@ -225,3 +227,8 @@ class DisjointLookup:
     def _merged(self, lists: Iterable[list[Contact]]) -> list[Contact]:
         merged = {contact.id: contact for contacts in lists for contact in contacts}
         return [merged[node_id] for node_id in sorted(merged, key=self.target.__xor__)]
+
+
+def _dealt(spare: Spare, number: int, paths: int) -> Spare:
+    """The share of one path."""
+    return lambda: islice(spare(), number, None, paths)

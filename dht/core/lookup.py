@@ -53,6 +53,10 @@ _SILENT: Final = StepResult.SILENT
 _REFUSED: Final = StepResult.REFUSED
 
 
+#: More contacts to begin with, for when the seeds were not enough: asked for at most once.
+Spare = Callable[[], Iterable[Contact]]
+
+
 class Patience(Protocol):
     """How long peers take to answer, in seconds after a request."""
 
@@ -86,8 +90,9 @@ class _Asked:
 class Lookup:
     """Find the ``want`` live contacts nearest to ``target``. A ``Machine``.
 
-    ``seeds`` are what our own table knows (the caller leaves itself out); ``body`` is the request.
-    No contact is asked twice at the same address.
+    ``seeds`` are what our own table knows (the caller leaves itself out); ``spare`` is called when
+    so many of them failed that fewer than ``want`` candidates are left; ``body`` is the request. No
+    contact is asked twice at the same address.
     """
 
     target: int
@@ -103,6 +108,7 @@ class Lookup:
     _body: bytes
     _alpha: Callable[[], int]
     _patience: Patience
+    _spare: Spare | None
     _started_at: float
     # All keyed by the distance to the target.
     _contacts: dict[int, Contact]  # everybody ever named
@@ -133,6 +139,7 @@ class Lookup:
         opening: int,
         alpha: Callable[[], int],
         patience: Patience,
+        spare: Spare | None = None,
     ) -> None:
         self.target = target
         self.want = want
@@ -143,6 +150,7 @@ class Lookup:
         self._body = body
         self._alpha = alpha
         self._patience = patience
+        self._spare = spare
         self._started_at = now
         self._contacts = contacts = {seed.id ^ target: seed for seed in seeds}
         contacts.pop(own_id ^ target, None)
@@ -453,8 +461,18 @@ class Lookup:
                 self._doubted[place] = None
 
     def _lacks(self) -> bool:
-        """Are there too few without those that were put off? Then their time has come."""
-        if not self._doubted or len(self._order) >= self.want:
+        """Are too few left, and some in reserve? Then their time has come: first of our own
+        table's others, and then of those that were put off."""
+        if len(self._order) >= self.want:
+            return False
+        if self._spare is not None:
+            spare, self._spare = self._spare(), None
+            before = len(self._order)
+            for contact in spare:
+                self.add_seed(contact)
+            if len(self._order) > before:
+                return True
+        if not self._doubted:
             return False
         for place in self._doubted:
             self._tellers.pop(place, None)  # nobody is blamed twice

@@ -36,7 +36,14 @@ REPLACED_AFTER: Final = 2
 DEAD_AFTER: Final = 3
 #: Neighbours from whose density the size of a large network is estimated: standard error
 #: 1 / sqrt(20) = 22 %.
-_DENSITY_SAMPLE: Final = 20
+NEIGHBOURS: Final = 20
+#: The table is not whole for sure when our neighbours lie so many times denser than all that it
+#: holds: more than four standard errors. Below that its count is the better estimate.
+_SURELY_NOT_WHOLE: Final = 2.0
+#: And so many times is reason enough not to rely on it: a put that stores without asking first
+#: would leave copies where no reader looks. A whole table is found wanting so in 3 % of the cases,
+#: which costs it a question.
+_HARDLY_WHOLE: Final = 1.5
 
 
 @final
@@ -73,7 +80,7 @@ class RoutingTable:
     _wide_subnets: dict[bytes, int]
     _ips: dict[bytes, int]
     _looked_at: dict[int, float]
-    _size: float | None  # what network_size said since the last change
+    _estimated: float | None  # what size_by_neighbours said since the last change
 
     def __init__(self, own_id: int, *, config: Config, bits: int = KEY_BITS) -> None:
         self.own_id = own_id
@@ -86,7 +93,7 @@ class RoutingTable:
         self._wide_subnets = {}
         self._ips = {}
         self._looked_at = {}
-        self._size = None
+        self._estimated = None
 
     # ---- what is in it ----
 
@@ -262,13 +269,13 @@ class RoutingTable:
         insort(self._ids, entry.contact.id)
         self._entries[entry.contact.id] = entry
         self._count(entry.contact.address, 1)
-        self._size = None
+        self._estimated = None
 
     def _remove(self, entry: _Entry) -> None:
         del self._ids[bisect_left(self._ids, entry.contact.id)]
         del self._entries[entry.contact.id]
         self._count(entry.contact.address, -1)
-        self._size = None
+        self._estimated = None
 
     def _move(self, now: float, entry: _Entry, contact: Contact) -> bool:
         """Give a known node its new address, unless the limits are against it."""
@@ -388,22 +395,35 @@ class RoutingTable:
         lie so much denser than this would have it that the table cannot be whole yet, the least
         squares fit of d = i * spacing to the distances of the nearest.
         """
-        if self._size is None:
-            self._size = self._estimate()
-        return self._size
+        counted = len(self._ids) + 1.0
+        if self._may_be_whole(_SURELY_NOT_WHOLE):
+            return counted
+        return max(self.size_by_neighbours(), counted)
+
+    def size_by_neighbours(self) -> float:
+        """The same by the density of our neighbours alone, whatever else the table holds; who has
+        fewer than ``NEIGHBOURS`` counts them."""
+        if self._estimated is None:
+            self._estimated = self._estimate()
+        return self._estimated
+
+    def holds_everybody(self) -> bool:
+        """Is everybody in the table, as far as our neighbours' density tells?"""
+        return self._may_be_whole(_HARDLY_WHOLE)
+
+    def _may_be_whole(self, denser: float) -> bool:
+        if len(self._ids) < NEIGHBOURS:
+            return True
+        room = len(self._ids) < self._config.table_whole_max
+        return room and self.size_by_neighbours() < denser * (len(self._ids) + 1)
 
     def _estimate(self) -> float:
-        counted = len(self._ids) + 1.0
-        nearest = self.closest(self.own_id, _DENSITY_SAMPLE)
-        if len(nearest) < _DENSITY_SAMPLE:
-            return counted
+        nearest = self.closest(self.own_id, NEIGHBOURS)
+        if len(nearest) < NEIGHBOURS:
+            return len(self._ids) + 1.0
         squares = sum(i * i for i in range(1, len(nearest) + 1))
         products = sum(i * (each.id ^ self.own_id) for i, each in enumerate(nearest, 1))
-        estimated = squares * 2.0**self._bits / products
-        if len(self._ids) < self._config.table_whole_max and estimated < 2 * counted:
-            # Twice is more than four standard errors of the estimate.
-            return counted
-        return max(estimated, counted)
+        return squares * 2.0**self._bits / products
 
     def expected_distance(self, rank: int) -> int:
         """How far from a place its ``rank``-th nearest node is to be expected."""

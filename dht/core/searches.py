@@ -1,6 +1,7 @@
 """Setting up a search: where it starts, how wide it is, how many paths it takes."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, final
 
 import attrs
@@ -18,7 +19,18 @@ from .routing import RoutingTable
 #: Lookups widen when more than this share of the last tries went unanswered, and again at twice it.
 SILENCE_WIDENS = 0.3
 
+#: So many times k contacts of the table a search falls back on when all that it began with failed:
+#: whoever crashes together with its neighbours, as a rack does, is not the end of everybody's
+#: lookups around there.
+SPARE = 3
+
 _EVERYWHERE = 1 << KEY_BITS
+
+
+def rank_of_put(replicas: int) -> int:
+    """A put that does not ask first takes for owners whom it knows within the distance at which so
+    many nodes are to be expected. Half as many again as there are owners; guess."""
+    return replicas * 3 // 2
 
 
 def _widest() -> int:
@@ -54,8 +66,10 @@ class Searches:
         starts so near to its target that the first is probably an owner, else two. ``seeds``
         replace the table's contacts.
         """
+        spare = None
         if seeds is None:
             seeds = self._seeds(target, shared)
+            spare = partial(self.table.closest, target, SPARE * self.config.k)
         if reach is not None:
             opening = 1 if seeds and seeds[0].id ^ target <= reach else 2
         self.table.touched(now, target)
@@ -68,6 +82,7 @@ class Searches:
             "opening": self.config.alpha if opening is None else opening,
             "alpha": self.alpha if opening is None or opening <= self.config.alpha else _widest,
             "patience": self.requests,
+            "spare": spare,
         }
         if disjoint > 1:
             return DisjointLookup(now, disjoint=disjoint, **settings)
@@ -89,11 +104,11 @@ class Searches:
             if serves:
                 distances = sorted([*distances, self.table.own_id ^ key])
             return distances[replicas - 1] if len(distances) >= replicas else _EVERYWHERE
-        return self.table.expected_distance(replicas * 3 // 2)
+        return self.table.expected_distance(rank_of_put(replicas))
 
     def knows_all(self) -> bool:
         """Is everybody in the table, by the estimate of the network's size?"""
-        return self.table.network_size() <= len(self.table) + 1
+        return self.table.holds_everybody()
 
     def _seeds(self, target: int, shared: Shared | None) -> list[Contact]:
         seeds = self.table.closest(target, self.config.k)

@@ -60,6 +60,9 @@ REPAIR_PAUSE_S = 0.25
 #: come itself, find each other then; guess.
 LOOK_AROUND_FIRST_S = 5.0
 LOOK_AROUND_FACTOR = 5.0
+#: Far buckets that it looks into then, to learn how dense the network is: whoever lives next to an
+#: attacked key has seen nothing but the attackers so far, and its refreshes are an hour away.
+EARLY_SAMPLES = 2
 #: Contacts that an error message names.
 NAMED_MAX = 5
 #: Own contacts asked, beside the bootstrap ones, in one attempt to join.
@@ -310,9 +313,12 @@ class Upkeep:
         if now < self._look_around_at or self._stopped:
             return  # another one was planned since
         self._look_around(now)
-        self._look_around_pause_s = min(
-            self._look_around_pause_s * LOOK_AROUND_FACTOR, self.config.refresh_interval_s
-        )
+        pause = self._look_around_pause_s
+        if LOOK_AROUND_FIRST_S < pause < self.config.refresh_interval_s:
+            self.gauge.forget()
+            self._sampling = True
+            self._refresh(now, range(EARLY_SAMPLES))
+        self._look_around_pause_s = min(pause * LOOK_AROUND_FACTOR, self.config.refresh_interval_s)
         self._arm_look_around(now)
 
     def introduce(self, now: float) -> None:
@@ -324,14 +330,9 @@ class Upkeep:
             self._arm_look_around(now)
 
     def _look_around(self, now: float) -> None:
-        own_id = self.table.own_id
-        known = {
-            c.id: c
-            for c in (*self.table.closest(own_id, self.config.k), *self.bootstrap.contacts())
-        }
-        self.tasks.spawn(
-            now, Join(self._own_lookup(now, own_id, list(known.values()), self.config.k)), _ignore
-        )
+        own_id, k = self.table.own_id, self.config.k
+        known = {c.id: c for c in (*self.table.closest(own_id, k), *self.bootstrap.contacts())}
+        self.tasks.spawn(now, Join(self._own_lookup(now, own_id, [*known.values()], k)), _ignore)
 
     # ---- probing and refreshing ----
 
@@ -375,9 +376,9 @@ class Upkeep:
         """After joining, every bucket farther than the nearest neighbour (Kademlia 2.3). What it
         finds is no measure of the network: both may be just coming into being."""
         self._sampling = False
-        self._refresh(now, list(range(self.table.bucket_depth())))
+        self._refresh(now, range(self.table.bucket_depth()))
 
-    def _refresh(self, now: float, prefixes: list[int]) -> None:
+    def _refresh(self, now: float, prefixes: Iterable[int]) -> None:
         self._to_refresh = sorted({*self._to_refresh, *prefixes})
         if not self._refreshing:
             self._refresh_next(now)

@@ -35,7 +35,7 @@ from .region import (
     random_places,
     spread_out,
 )
-from .searches import Searches
+from .searches import Searches, rank_of_put
 from .tasks import Task, Tasks
 
 #: Between the distances at which so many honest nodes are to be expected ends what counts as the
@@ -134,14 +134,16 @@ class Widenings:
         for search in widening.searches:
             widening.traces.append((began_at, search.trace(now, search.why_stopped())))
         found = [c for search in (first.search, *widening.searches) for c in search.known()]
-        edge = self.gauge.expected_distance(now, first.key, first.replicas)
         asked = first.had_from()
         if isinstance(first, Get):
+            # As far as a put may have gone whose writer knew too few Sybils for an alarm.
+            edge = self.gauge.expected_distance(now, first.key, rank_of_put(first.replicas))
             body = encode(GetMessage(self.flags, first.kind, key_bytes(first.key), 0))
             contacts = spread_out(
                 [c for c in found if c.id not in asked], first.key, edge, replicas=first.replicas
             )
         else:
+            edge = self.gauge.expected_distance(now, first.key, first.replicas)
             body = b""  # a put says itself what is stored
             chosen = spread_out(found, first.key, edge, replicas=first.replicas)
             contacts = [c for c in chosen if c.id not in asked]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from dht.config import Config
 from dht.core.density import (
-    OWN_SAMPLE,
     SAMPLE_AGE,
     SAMPLES_MAX,
     UNREAD,
@@ -21,7 +20,7 @@ from dht.core.density import (
     deviation,
     ranks_between,
 )
-from dht.core.routing import RoutingTable
+from dht.core.routing import NEIGHBOURS, RoutingTable
 from dht.keyspace import KEY_BITS
 from tests.core.contacts_for_tests import contact, nearest
 
@@ -144,6 +143,24 @@ def test_99_of_100_keys_that_are_surrounded_alarm(sybils: int, edge: bool) -> No
     assert alarms([attacked(random, sybils, edge=edge) for _ in range(2000)]) >= 0.99
 
 
+def test_a_table_that_is_not_whole_yet_does_not_make_honest_keys_alarm() -> None:
+    """It may hold half of everybody, and count no others: lookups find twice as many there."""
+    random = Random(6)
+    nodes, alarmed = 160, 0
+    for _ in range(300):
+        own = random.getrandbits(KEY_BITS)
+        node_ids = [random.getrandbits(KEY_BITS) for _ in range(nodes - 1)]
+        table = RoutingTable(own, config=CONFIG)
+        for node_id in {*nearest(node_ids, own, 25), *random.sample(node_ids, nodes // 2)}:
+            table.add(0.0, contact(node_id))
+        gauge = DensityGauge(CONFIG, table)
+        for _ in range(2):
+            gauge.learn(0.0, elsewhere(gauge), honest(random, count=8, nodes=nodes))
+        for _ in range(4):
+            alarmed += gauge.read(0.0, far(gauge), honest(random, nodes=nodes)).alarmed
+    assert alarmed <= 12
+
+
 def test_eight_sybils_are_seen_at_the_rank_of_the_owners() -> None:
     random = Random(3)
     assert alarms([attacked(random, 8) for _ in range(1000)]) >= 0.8
@@ -181,7 +198,7 @@ def test_fewer_nodes_than_owners_say_nothing() -> None:
 
 
 def test_a_network_that_is_known_whole_is_its_own_reference() -> None:
-    gauge = gauge_of(100)
+    gauge = gauge_of(100, seed=3)  # its neighbours lie no denser than the others
     assert gauge.reference(0.0, far(gauge)) == Reference(100, float(EVERYWHERE))
     assert read(gauge, attacked(Random(1), 20, nodes=100)).alarmed
     assert not read(gauge, [n * (EVERYWHERE // 100) for n in range(1, 21)]).alarmed
@@ -197,7 +214,7 @@ def test_places_looked_up_at_random_make_the_reference_better() -> None:
         gauge.learn(0.0, elsewhere(gauge), honest(random, count=8))
     reference = gauge.reference(0.0, far(gauge))
     assert reference is not None
-    assert reference.nodes == OWN_SAMPLE + 32
+    assert reference.nodes == NEIGHBOURS + 32
     assert reference.nodes / reference.volume * EVERYWHERE == pytest.approx(NODES, rel=0.4)
 
 
@@ -244,17 +261,17 @@ def test_a_lookup_that_happened_to_be_next_to_a_key_is_no_reference_for_it() -> 
     gauge.learn(0.0, place ^ 5, near)
     reference = gauge.reference(0.0, place)
     assert reference is not None
-    assert reference.nodes == OWN_SAMPLE
+    assert reference.nodes == NEIGHBOURS
     apart = gauge.reference(0.0, elsewhere(gauge))
     assert apart is not None
-    assert apart.nodes == OWN_SAMPLE + 8
+    assert apart.nodes == NEIGHBOURS + 8
 
 
 def test_where_only_the_neighbourhood_is_known_that_has_to_do() -> None:
     gauge = gauge_of(NODES)
     reference = gauge.reference(0.0, gauge.table.own_id ^ 1)
     assert reference is not None
-    assert reference.nodes == OWN_SAMPLE
+    assert reference.nodes == NEIGHBOURS
 
 
 def test_few_samples_are_kept_and_none_for_ever() -> None:
@@ -263,14 +280,23 @@ def test_few_samples_are_kept_and_none_for_ever() -> None:
         gauge.learn(0.0, elsewhere(gauge), honest(Random(9), count=8))
     reference = gauge.reference(0.0, far(gauge))
     assert reference is not None
-    assert reference.nodes == OWN_SAMPLE + 8 * SAMPLES_MAX
+    assert reference.nodes == NEIGHBOURS + 8 * SAMPLES_MAX
     later = SAMPLE_AGE * CONFIG.refresh_interval_s + 1
     gauge.learn(later, elsewhere(gauge), honest(Random(9), count=8))
     assert gauge.reference(later, far(gauge)) == Reference(
-        OWN_SAMPLE + 8,
-        OWN_SAMPLE / gauge.table.network_size() * EVERYWHERE
+        NEIGHBOURS + 8,
+        NEIGHBOURS / gauge.table.network_size() * EVERYWHERE
         + float(honest(Random(9), count=8)[-1]),
     )
+
+
+def test_what_is_forgotten_is_no_reference() -> None:
+    gauge = gauge_of(NODES)
+    before = gauge.reference(0.0, far(gauge))
+    gauge.learn(0.0, elsewhere(gauge), honest(Random(9), count=8))
+    assert gauge.reference(0.0, far(gauge)) != before
+    gauge.forget()
+    assert gauge.reference(0.0, far(gauge)) == before
 
 
 @pytest.mark.parametrize("distances", [[], [1, 2, 3], [0] * 8])
@@ -279,11 +305,12 @@ def test_a_lookup_that_found_too_few_is_no_sample(distances: list[int]) -> None:
     gauge.learn(0.0, elsewhere(gauge), distances)
     reference = gauge.reference(0.0, far(gauge))
     assert reference is not None
-    assert reference.nodes == OWN_SAMPLE
+    assert reference.nodes == NEIGHBOURS
 
 
 @pytest.mark.parametrize("nodes", [10, 100, NODES])
 def test_owners_are_expected_where_the_size_says(nodes: int) -> None:
     gauge = gauge_of(nodes)
-    expected = 8 / gauge.table.network_size() * EVERYWHERE
+    size = max(gauge.table.size_by_neighbours(), len(gauge.table) + 1)
+    expected = 8 / size * EVERYWHERE
     assert gauge.expected_distance(0.0, far(gauge), 8) == pytest.approx(expected, rel=0.01)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dht.config import Config
 from dht.contacts import Contact
 from dht.core.disjoint import DisjointLookup
-from dht.core.lookup import Lookup
+from dht.core.lookup import Lookup, Spare
 from dht.core.machine import FINISHED, Ask, Wait
 from dht.core.outcomes import StepResult
 from dht.keyspace import KEY_BITS
@@ -38,6 +38,7 @@ def disjoint_lookup(
     opening: int = 2,
     alpha: int = 4,
     patience: FixedPatience | None = None,
+    spare: Spare | None = None,
 ) -> DisjointLookup:
     return DisjointLookup(
         0.0,
@@ -50,6 +51,7 @@ def disjoint_lookup(
         opening=opening,
         alpha=lambda: alpha,
         patience=patience or FixedPatience(),
+        spare=spare,
     )
 
 
@@ -93,6 +95,15 @@ def test_a_path_without_seeds_ends_and_the_others_go_on() -> None:
     lookup.on_reply(0.1, contact(7), [])
     assert lookup.next(0.1) is FINISHED
     assert lookup.why_stopped() == "the 1 closest have answered on 3 disjoint paths"
+
+
+def test_spare_contacts_are_dealt_out_as_the_seeds_are() -> None:
+    lookup = disjoint_lookup([1, 2], want=1, spare=lambda: contacts([1, 2, 3, 4, 5, 6]))
+    assert asks(lookup) == [1, 2]
+    lookup.on_failure(0.1, contact(1))
+    lookup.on_failure(0.1, contact(2))
+    assert asks(lookup, 0.1)[:2] == [3, 4]
+    assert [ids(path.known()) for path in lookup._paths] == [[3, 5], [4, 6]]
 
 
 def test_it_wakes_for_the_path_that_is_due_first() -> None:

@@ -3,6 +3,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from dht.config import Config
 from dht.contacts import Contact
-from dht.core.lookup import ASKED_MAX, CANDIDATES_MAX, NAMED_MAX, Lookup, Patience
-from dht.core.machine import FINISHED, Ask, Wait
+from dht.core.lookup import ASKED_MAX, CANDIDATES_MAX, NAMED_MAX, Lookup, Patience, Spare
+from dht.core.machine import FINISHED, Ask, Finished, Wait
 from dht.core.outcomes import StepResult
 from dht.keyspace import KEY_BITS
 from tests.core.contacts_for_tests import (
@@ -40,6 +41,7 @@ def lookup_of(
     opening: int = 1,
     alpha: int = 3,
     patience: Patience | None = None,
+    spare: Spare | None = None,
 ) -> Lookup:
     return Lookup(
         0.0,
@@ -51,6 +53,7 @@ def lookup_of(
         opening=opening,
         alpha=lambda: alpha,
         patience=patience or FixedPatience(),
+        spare=spare,
     )
 
 
@@ -348,7 +351,7 @@ def test_what_it_remembers_between_two_looks_decides_nothing(
 ) -> None:
     """Its twin looks at everything anew each time, and asks the same contacts at the same times."""
     seeds = data.draw(st.lists(st.integers(0, 30), unique=True, max_size=8))
-    settings = {
+    settings: dict[str, Any] = {
         "want": data.draw(st.integers(1, 6)),
         "opening": data.draw(st.integers(1, 4)),
         "alpha": data.draw(st.integers(1, 5)),
@@ -393,6 +396,63 @@ def test_where_answers_are_complete_the_result_is_exact(data: st.DataObject) -> 
     lookup = lookup_of(seeds, target=target, want=8, opening=3)
     run_at_once(lookup, net, named=NAMED_MAX)
     assert ids(lookup.result()) == nearest(net.living(), target, 8)
+
+
+# ------------------------------------------------------------------------------- spare contacts
+
+
+def silence(lookup: Lookup) -> list[int]:
+    """Nobody ever answers: everybody that was asked, in that order."""
+    asked: list[int] = []
+    while not isinstance(step := lookup.next(0.0), Finished):
+        assert isinstance(step, Ask)
+        asked.append(int(step.contact.id))
+        lookup.on_failure(0.0, step.contact)
+    return asked
+
+
+def test_when_all_that_it_began_with_are_dead_it_goes_on_with_the_spare_ones() -> None:
+    lookup = lookup_of([1, 2], spare=lambda: contacts([1, 2, 3, 4]))
+    assert silence(lookup) == [1, 2, 3, 4]
+
+
+def test_spare_contacts_are_asked_for_when_too_few_are_left_and_once() -> None:
+    calls: list[None] = []
+
+    def spare() -> list[Contact]:
+        calls.append(None)
+        return contacts([1, 2, 3, 4, 5, 6])
+
+    lookup = lookup_of([1, 2, 3], want=2, alpha=1, spare=spare)
+    for dead in (1, 2):
+        assert asks(lookup) == [dead]
+        assert not calls
+        lookup.on_failure(0.0, contact(dead))
+    assert asks(lookup) == [3]
+    lookup.on_reply(0.0, contact(3), [])
+    assert asks(lookup) == [4]
+    assert len(calls) == 1
+    lookup.on_failure(0.0, contact(4))
+    assert silence(lookup) == [5, 6]
+    assert ids(lookup.result()) == [3]
+    assert len(calls) == 1
+
+
+def test_who_has_enough_needs_no_spare_contacts() -> None:
+    def spare() -> list[Contact]:
+        raise AssertionError
+
+    lookup = lookup_of([1, 2, 3], want=2, spare=spare)
+    run_at_once(lookup, network([1, 2, 3]))
+    assert ids(lookup.result()) == [1, 2]
+
+
+def test_spare_contacts_come_before_those_that_somebody_unreliable_told_of() -> None:
+    """He named four that are nearer than all others; three were silent."""
+    lookup = lookup_of([9], want=2, alpha=1, spare=lambda: contacts([20, 21]))
+    assert asks(lookup) == [9]
+    lookup.on_reply(0.0, contact(9), contacts([1, 2, 3, 4]))
+    assert silence(lookup) == [1, 2, 3, 20, 21, 4]
 
 
 # ------------------------------------------------------------------------------ in real networks

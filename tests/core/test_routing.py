@@ -530,6 +530,35 @@ def test_a_newcomer_in_a_large_network_does_not_take_its_few_contacts_for_everyb
     assert table.network_size() > 2_000
 
 
+def tables_of_halves(*, share: int) -> list[RoutingTable]:
+    """100 nodes of as many networks of 120, who know their neighbours and one in so many others."""
+    tables = []
+    for seed in range(100):
+        random = Random(seed)
+        own, *others = random.sample(range(2**60), 120)
+        known = nearest(others, own, 24) + random.sample(others, 119 // share)
+        tables.append(table_of(list(dict.fromkeys(known)), own=own, config=Config(), bits=60))
+    return tables
+
+
+def test_who_knows_everybody_mostly_knows_that_it_does() -> None:
+    assert sum(table.holds_everybody() for table in tables_of_halves(share=1)) > 90
+
+
+def test_who_knows_its_neighbours_and_few_others_mostly_knows_that_these_are_not_all() -> None:
+    """A put in a network that is known whole does not ask first where the owners are."""
+    tables = tables_of_halves(share=4)
+    assert sum(table.holds_everybody() for table in tables) <= 20
+    assert all(table.size_by_neighbours() > len(table) for table in tables[:10])
+
+
+def test_a_full_table_is_not_taken_for_a_whole_network() -> None:
+    node_ids = Random(1).sample(range(2**60), 1_000)
+    table = table_of(node_ids, own=2**59 + 12345, config=Config(), bits=60)
+    assert len(table) >= Config().table_whole_max
+    assert not table.holds_everybody()
+
+
 def test_the_size_follows_the_table() -> None:
     table = table_of([1, 2], config=Config())
     assert table.network_size() == 3

@@ -10,16 +10,17 @@ from dht.core.events import OperationFinished
 from dht.core.outcomes import GetOutcome, PutOutcome
 from dht.errors import DHTError
 from dht.keyspace import Key, node_id, plain_key
-from dht.records import Kind
+from dht.records import Kind, Record
 from dht.sim import LinkModel, SimNode, Simulator
 from dht.sim.adversaries import Cabal, GroundKeys, Lie, Victim, scattered
+from dht.sim.simulator import EPOCH_S
 
 FAST = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)
 NODES = 150
 DEAF = Config(density_alarm=1000.0)
 #: Seeds. In a network as small as this many nodes know an owner beforehand, and notice nothing; the
 #: full sizes are a row of ``proofs``.
-SURROUNDED = (1, 8, 10)
+SURROUNDED = (1, 8, 9)
 
 
 @cache
@@ -148,6 +149,63 @@ def test_without_the_alarm_the_sybils_swallow_it() -> None:
         _, got = attempted(seed, sybils=20, config=DEAF)
         lost += got is None or got.value != b"value"
     assert lost > 0
+
+
+@pytest.mark.parametrize("seed", SURROUNDED)
+def test_a_young_node_next_to_a_surrounded_key_notices_it_too(seed: int) -> None:
+    """All its neighbours are Sybils: it has to have looked elsewhere, within its first minute."""
+    simulator, cabal = grown(seed)
+    key = plain_key(f"key {seed}")
+    nearest = neighbours(simulator, key, 1)[0]
+    cabal.surround(key, 20, subnets=10, greet=neighbours(simulator, key))
+    simulator.run_for(90)
+    assert simulator.lookup(nearest, key).alarmed
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_a_network_that_has_grown_is_not_taken_for_a_crowd(seed: int) -> None:
+    """What its first nodes saw of it when it was a third as large, they have forgotten."""
+    simulator, _ = grown(seed, nodes=60)
+    old = simulator.living()
+    simulator.run_for(15)
+    simulator.grow(120)
+    simulator.run_for(160)
+    random = Random(1)
+    lookups = [
+        simulator.lookup(random.choice(old), Key(random.getrandbits(256))) for _ in range(60)
+    ]
+    assert sum(lookup.alarmed for lookup in lookups) <= 1
+
+
+def test_a_get_goes_as_far_as_a_put_that_noticed_nothing() -> None:
+    """Whose writer knew of some Sybils and of no owner, and so took the next few for owners."""
+    simulator, cabal = grown(8)
+    key = plain_key("key 8")
+    near = neighbours(simulator, key)
+    copy = Record(
+        kind=Kind.PLAIN,
+        key=key,
+        version=1,
+        written_at_ms=int(EPOCH_S * 1000),
+        ttl_ms=3_600_000,
+        value=b"value",
+    )
+    cabal.surround(key, 20, subnets=10, greet=near)
+    simulator.run_for(90)
+    for node in near[8:11]:
+        node.engine.storage.store(
+            simulator.now,
+            copy,
+            remaining_ms=copy.ttl_ms,
+            wall_s=None,
+            source=b"writer",
+            handover=False,
+            if_version=None,
+        )
+    far = [node for node in simulator.living() if node not in near]
+    gets = [simulator.get(reader, key) for reader in Random(8).sample(far, 10)]
+    assert any(get.alarmed for get in gets)
+    assert [get.value for get in gets] == [b"value"] * 10
 
 
 def test_a_put_that_is_cancelled_while_the_region_is_asked_leaves_nothing_behind() -> None:

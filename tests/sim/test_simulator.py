@@ -85,6 +85,20 @@ def test_a_lookup_finds_the_nodes_that_are_nearest() -> None:
     assert [contact.id for contact in outcome.closest] == owners(target, ids, 8)
 
 
+def test_a_crash_of_all_that_a_node_would_ask_first_does_not_end_its_lookup() -> None:
+    """As a rack does: the 20 contacts nearest to the target are dead, and nobody has noticed."""
+    simulator = grown(80)
+    asker = simulator.nodes[4]
+    target = Key(Random(1).getrandbits(256))
+    first = {contact.id for contact in asker.engine.table.closest(target, Config().k)}
+    for node in list(simulator.nodes):
+        if node.contact.id in first:
+            simulator.crash(node)
+    outcome = simulator.lookup(asker, target)
+    ids = [node.contact.id for node in simulator.living() if node is not asker]
+    assert [contact.id for contact in outcome.closest] == owners(target, ids, 8)
+
+
 def test_holders_are_seen_by_the_simulator_alone() -> None:
     simulator = grown(30)
     outcome = simulator.put(simulator.nodes[3], "greeting", b"hello")
