@@ -57,9 +57,9 @@ def check_plain(network: Iterable[Contact | BareAddress]) -> None:
         if not is_local(contact.address):
             raise LocalError(
                 "anybody can overwrite a plain record in a network that anybody can join, and "
-                f"{contact} is at a public address. Three ways out: sign it, with author=; join a "
-                "network with a network_key; or, if that is what you want, set "
-                "Config.plain_on_open_network=True on every node"
+                f"{contact} is at a public address. Three ways out: sign it, with author= "
+                "(--author FILE); join a network with a network_key= (--network-key-file PATH); "
+                "or, if that is what you want, set Config.plain_on_open_network=True on every node"
             )
 
 
