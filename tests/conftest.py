@@ -1,6 +1,7 @@
-"""What every test shares: how Hypothesis looks for examples."""
+"""What every test shares: how Hypothesis looks for examples, and a Control-C that arrives."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -10,3 +11,8 @@ settings.register_profile("local", deadline=None)
 # developer's runs find at random becomes a test of its own (CONTRIBUTING.md).
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Whoever starts the tests in the background of a script (`make test &`) has them ignore Control-C,
+# and the programs that they start; several of them are about what a Control-C does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
