@@ -21,6 +21,7 @@ from dht.core.region import (
     merged_get,
     merged_put,
     random_places,
+    seen_closer,
     spread_out,
 )
 from dht.errors import DHTError, NoPeers, QuorumNotReached, VersionConflict
@@ -210,13 +211,13 @@ def get_outcome(*empty: Contact) -> GetOutcome:
 def of_put(first: Ended, second: Ended) -> tuple[PutOutcome | None, DHTError | None]:
     one: Any = first
     two: Any = second
-    return merged_put(one, two, TRACE)
+    return merged_put(one, two, trace=TRACE, density=5.0)
 
 
 def of_get(first: Ended, second: Ended) -> tuple[GetOutcome | None, DHTError | None]:
     one: Any = first
     two: Any = second
-    return merged_get(one, two, TRACE)
+    return merged_get(one, two, trace=TRACE, density=5.0)
 
 
 def test_who_stored_in_either_try_has_stored_and_together_they_reach_the_quorum() -> None:
@@ -249,6 +250,21 @@ def test_where_nobody_is_left_to_ask_the_first_try_of_a_put_stands() -> None:
     assert outcome is None
     assert isinstance(error, QuorumNotReached)
     assert error.outcome.stored == (ONE,)
+
+
+def test_a_put_of_a_key_that_only_seemed_crowded_ends_as_it_would_have() -> None:
+    shown: dict[str, Any] = {"trace": TRACE, "density": 1.0}
+    one: Any = Ended(put_outcome(ONE, TWO))
+    outcome, error = seen_closer(one, **shown)
+    assert error is None
+    assert outcome is not None
+    assert (outcome.stored, outcome.density, outcome.alarmed) == ((ONE, TWO), 1.0, False)
+    one = Ended(error=QuorumNotReached("1 of 2 owners stored it", put_outcome(ONE)))
+    outcome, error = seen_closer(one, **shown)
+    assert outcome is None
+    assert isinstance(error, QuorumNotReached)
+    assert str(error) == "1 of 2 owners stored it"
+    assert (error.outcome.stored, error.outcome.density) == ((ONE,), 1.0)
 
 
 def test_a_conflict_in_the_region_is_one() -> None:
