@@ -50,6 +50,9 @@ RANKS_MAX: Final = 5
 SAMPLES_MAX: Final = 16
 #: A sample is forgotten after so many refresh intervals: networks grow and shrink.
 SAMPLE_AGE: Final = 2.0
+#: From this share of the alarm on, who has seen a part of the neighbourhood only should look again
+#: before he believes it. One honest put in twenty-five does; guess.
+SUSPICIOUS: Final = 2 / 3
 #: A sample that reaches within so many times its volume of the key in question is no reference for
 #: it: Sybils around the key would be in both, and the node next to an attacked key would be the one
 #: that sees nothing. Twice, since they draw the sample's volume together, too; and once more.
@@ -76,6 +79,8 @@ class Reading(NamedTuple):
 
     density: float | None = None
     alarmed: bool = False
+    #: No alarm, but near to one.
+    suspicious: bool = False
 
 
 #: Nothing can be said.
@@ -173,7 +178,8 @@ class DensityGauge:
             for rank in ranks_between(self.config.replicas, self.config.k)
             if rank <= len(distances)
         )
-        return Reading(density, density >= self.config.density_alarm)
+        alarm = self.config.density_alarm
+        return Reading(density, density >= alarm, SUSPICIOUS * alarm <= density < alarm)
 
     def expected_distance(self, now: float, place: int, rank: int) -> int:
         """How far from a place its ``rank``-th nearest node is to be expected."""

@@ -51,8 +51,8 @@ class Get:
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
-    #: Is the key so crowded that the region around it should be asked, too?
-    alarmed: bool = attrs.field(default=False, init=False)
+    #: Is the key so crowded that this is not the end? See ``widening``.
+    goes_on: bool = attrs.field(default=False, init=False)
     #: After the end: (contacts, record, remaining ms): who should be given the newest version.
     repairs: tuple[list[Contact], Record, int] | None = attrs.field(default=None, init=False)
     _holdings: dict[int, _Holding] = attrs.field(factory=dict, init=False)
@@ -183,7 +183,7 @@ class Get:
         reading = UNREAD
         if len(self._holdings) < self.quorum:  # else it ended before it knew the neighbourhood
             reading = reading_of(now, self.gauge, self.search, self.local, self.key)
-            self.alarmed = reading.alarmed
+            self.goes_on = reading.alarmed
         outcome = GetOutcome(
             key=self.key,
             record=record if record is not None and not record.tombstone else None,
@@ -198,7 +198,7 @@ class Get:
         if newest is not None:
             self._plan_repairs(now, newest, stale)
         if newest is None and self._asked and not self._empty:
-            self.alarmed = False  # they are not many, but gone
+            self.goes_on = False  # they are not many, but gone
             self.error = NoPeers(f"nobody answered the get; tried {self.local.tried()}")
         elif newest is not None and self._misses_quorum():
             self.error = QuorumNotReached(

@@ -308,7 +308,7 @@ class MembersOperation:
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
     #: A topic's neighbourhood is not judged.
-    alarmed: bool = attrs.field(default=False, init=False)
+    goes_on: bool = attrs.field(default=False, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:
         step = FINISHED if self.settled else self.browsing.next(now)

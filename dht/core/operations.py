@@ -112,8 +112,8 @@ class LookupOperation:
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
-    #: A lookup says that it is crowded, and goes on no further.
-    alarmed: bool = attrs.field(default=False, init=False)
+    #: A lookup says that it is crowded, and that is its end.
+    goes_on: bool = attrs.field(default=False, init=False)
     _answered: bool = attrs.field(default=False, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:

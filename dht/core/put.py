@@ -74,8 +74,8 @@ class Put:
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
-    #: Is the key so crowded that the region around it should be stored with, too?
-    alarmed: bool = attrs.field(default=False, init=False)
+    #: Is the key so crowded that this is not the end? See ``widening``.
+    goes_on: bool = attrs.field(default=False, init=False)
     #: The record as it was stamped; None until somebody is asked to store it.
     record: Record | None = attrs.field(default=None, init=False)
     _answered: bool = attrs.field(default=False, init=False)
@@ -412,7 +412,8 @@ class Put:
             )
         else:
             self.outcome = outcome
-        self.alarmed = reading.alarmed and not self._conflict
+        # It saw no more of the neighbourhood than the owners that it knew.
+        self.goes_on = (reading.alarmed or reading.suspicious) and not self._conflict
 
     # ---- after an alarm: once more, over other contacts (see ``region``) ----
 

@@ -195,7 +195,9 @@ def known_at_end(machine: Get | Put) -> GetOutcome | PutOutcome | None:
     return outcome if isinstance(outcome, GetOutcome | PutOutcome) else None
 
 
-def merged_get(first: Get, second: Get, trace: Trace) -> tuple[GetOutcome | None, DHTError | None]:
+def merged_get(
+    first: Get, second: Get, *, trace: Trace, density: float | None
+) -> tuple[GetOutcome | None, DHTError | None]:
     """The second knows all that the first found, unless nobody answered it."""
     decided = first if isinstance(second.error, NoPeers) else second
     one, two, end = known_at_end(first), known_at_end(second), known_at_end(decided)
@@ -203,7 +205,7 @@ def merged_get(first: Get, second: Get, trace: Trace) -> tuple[GetOutcome | None
     assert isinstance(end, GetOutcome)
     empty = {contact.id: contact for seen in (one, two) if seen for contact in _empty(seen)}
     outcome = attrs.evolve(
-        end, empty=tuple(empty.values()), trace=trace, density=one.density, alarmed=True
+        end, empty=tuple(empty.values()), trace=trace, density=density, alarmed=True
     )
     if decided.error is None:
         return outcome, None
@@ -214,12 +216,14 @@ def _empty(outcome: GetOutcome | PutOutcome) -> tuple[Contact, ...]:
     return outcome.empty if isinstance(outcome, GetOutcome) else ()
 
 
-def merged_put(first: Put, second: Put, trace: Trace) -> tuple[PutOutcome | None, DHTError | None]:
+def merged_put(
+    first: Put, second: Put, *, trace: Trace, density: float | None
+) -> tuple[PutOutcome | None, DHTError | None]:
     """Who stored for either has stored, if it is the same version still."""
     one, two = known_at_end(first), known_at_end(second)
     assert isinstance(one, PutOutcome)
     if not isinstance(two, PutOutcome):  # nobody was left to ask
-        outcome = attrs.evolve(one, trace=trace)
+        outcome = attrs.evolve(one, trace=trace, density=density, alarmed=True)
         return (outcome, None) if first.error is None else (None, _missed(outcome))
     same = one.version == two.version
     before = one.stored if same else ()
@@ -233,12 +237,26 @@ def merged_put(first: Put, second: Put, trace: Trace) -> tuple[PutOutcome | None
         pending=_others(stored, one.pending, two.pending),
         quorum=one.quorum,
         trace=trace,
-        density=one.density,
+        density=density,
         alarmed=True,
     )
     if isinstance(second.error, VersionConflict):
         return None, VersionConflict(str(second.error), outcome, second.error.newest)
     return (outcome, None) if len(stored) >= one.quorum else (None, _missed(outcome))
+
+
+def seen_closer(
+    first: Get | Put, *, trace: Trace, density: float | None
+) -> tuple[PutOutcome | None, DHTError | None]:
+    """The first try stands: the key is less crowded than it seemed."""
+    seen = known_at_end(first)
+    assert isinstance(seen, PutOutcome)
+    outcome = attrs.evolve(
+        seen, trace=attrs.evolve(trace, stopped=seen.trace.stopped), density=density
+    )
+    if first.error is None:
+        return outcome, None
+    return None, QuorumNotReached(str(first.error), outcome)
 
 
 def _others(stored: dict[Key, Contact], *lists: Sequence[Contact]) -> tuple[Contact, ...]:

@@ -87,7 +87,7 @@ class Running:
         if machine.settled:
             operation_id = self._ids.pop(task, None)
             if operation_id is not None:
-                if machine.alarmed:
+                if machine.goes_on:
                     self._widen(now, operation_id, machine)
                 else:
                     self._finish(now, operation_id, machine, machine.outcome, machine.error)
@@ -108,14 +108,15 @@ class Running:
             self._repair(now, *machine.repairs)
 
     def _widen(self, now: float, operation_id: OperationId, machine: Get | Put) -> None:
-        """Too crowded a key to believe what was found: its region is asked first."""
+        """Too crowded a key to believe what was found."""
         ended = partial(self._widened, operation_id)
-        self._widening[operation_id] = widening = Widening(machine, now, ended)
+        self._widening[operation_id] = widening = Widening(machine, ended)
         self.widenings.begin(now, widening)
 
     def _widened(self, operation_id: OperationId, now: float, widening: Widening) -> None:
         del self._widening[operation_id]
-        self._finish(now, operation_id, widening.second, widening.outcome, widening.error)
+        machine = widening.second or widening.first
+        self._finish(now, operation_id, machine, widening.outcome, widening.error)
 
     def _repair(
         self, now: float, contacts: list[Contact], record: Record, remaining_ms: int

@@ -1,7 +1,9 @@
 """Running what comes after an alarm: the region's lookups, then the get or put once more over it.
 
 One ``Widening`` an operation, from the moment at which it would have told its outcome until it has
-a better one. What is asked, and of whom, is decided in ``region``, ``get`` and ``put``.
+a better one. A put whose own answers come near to an alarm first looks its key up, since it has
+seen the owners that it knew and not the neighbourhood. What is asked, and of whom, is decided in
+``region``, ``get`` and ``put``.
 """
 
 from collections.abc import Callable
@@ -13,15 +15,15 @@ import attrs
 
 from ..config import Config
 from ..errors import DHTError
-from ..keyspace import key_bytes
+from ..keyspace import Key, key_bytes
 from ..wire.codec import encode
 from ..wire.messages import COUNT_MAX, Find
 from ..wire.messages import Get as GetMessage
-from .density import DensityGauge
+from .density import UNREAD, DensityGauge, Reading
 from .get import Get
 from .large_values import Offers
 from .maintenance import Join
-from .operations import Search
+from .operations import Search, reading_of
 from .outcomes import Outcome, Trace
 from .put import Put
 from .region import (
@@ -33,6 +35,7 @@ from .region import (
     merged_get,
     merged_put,
     random_places,
+    seen_closer,
     spread_out,
 )
 from .searches import Searches, rank_of_put
@@ -49,13 +52,15 @@ class Widening:
     """An operation that goes on, because its key is too crowded."""
 
     first: Get | Put
-    began_at: float
     ended: Callable[[float, "Widening"], None]
     #: What the operation came to in the end.
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
+    #: How crowded the key is, by who saw most of its neighbourhood.
+    reading: Reading = attrs.field(default=UNREAD, init=False)
     second: Get | Put | None = attrs.field(default=None, init=False)
-    searches: list[Search] = attrs.field(factory=list, init=False)
+    #: Each with the moment at which it began.
+    searches: list[tuple[float, Search]] = attrs.field(factory=list, init=False)
     traces: list[tuple[float, Trace]] = attrs.field(factory=list, init=False)
     tasks: list[Task] = attrs.field(factory=list, init=False)
     searching: int = attrs.field(default=0, init=False)
@@ -81,35 +86,79 @@ class Widenings:
         seen = known_at_end(first)
         assert seen is not None  # what has an alarm has an outcome
         widening.traces.append((now - seen.trace.elapsed, seen.trace))
+        widening.reading = Reading(seen.density, seen.alarmed)
+        if seen.alarmed:
+            self._look_around(now, widening)
+        else:
+            self._look_closer(now, widening)
+
+    def _look_closer(self, now: float, widening: Widening) -> None:
+        """Is it as crowded as it seems?"""
+        key = widening.first.key
+        search = self.searches.begin(now, key, self._find(key), want=self.config.k)
+        self._drive(now, widening, search, self._looked_closer)
+
+    def _looked_closer(self, widening: Widening, now: float, task: Task) -> None:
+        """The lookup of the key itself took a step."""
+        if not task.done or widening.done:
+            return
+        first, (began_at, search) = widening.first, widening.searches[-1]
+        widening.reading = reading_of(now, self.gauge, search, first.local, first.key)
+        if widening.reading.alarmed:
+            self._look_around(now, widening)
+            return
+        widening.traces.append((began_at, search.trace(now, search.why_stopped())))
+        widening.done = True
+        widening.outcome, widening.error = seen_closer(
+            first, trace=joined(widening.traces), density=widening.reading.density
+        )
+        widening.ended(now, widening)
+
+    def _look_around(self, now: float, widening: Widening) -> None:
+        """The region is looked for."""
+        first = widening.first
         edge = self.gauge.expected_distance(now, first.key, first.replicas)
-        crowd = self._crowd(now, first)
+        crowd = self._crowd(now, widening)
         places = random_places(first.key, edge, self.config.region_lookups, self.random)
         widening.searching = len(places)
         for place in places:
-            find = Find(
-                flags=self.flags,
-                target=key_bytes(place),
-                count=min(self.config.k, COUNT_MAX),
-                kind=0,
-            )
             seeds = self.searches.table.closest(place, PLENTY * self.config.k)
             seeds = [seed for seed in seeds if seed.id ^ first.key >= crowd][: self.config.k]
             search: Search = Detour(
-                self.searches.begin(now, place, encode(find), want=first.replicas, seeds=seeds),
+                self.searches.begin(
+                    now, place, self._find(place), want=first.replicas, seeds=seeds
+                ),
                 key=first.key,
                 radius=crowd,
             )
-            widening.searches.append(search)
-            task = Task(Join(search), partial(self._looked, widening))
-            widening.tasks.append(task)
-            self.tasks.drive(now, task)
+            self._drive(now, widening, search, self._looked)
 
-    def _crowd(self, now: float, first: Get | Put) -> int:
+    def _find(self, place: Key) -> bytes:
+        """Who is near to that place?"""
+        count = min(self.config.k, COUNT_MAX)
+        return encode(Find(flags=self.flags, target=key_bytes(place), count=count, kind=0))
+
+    def _drive(
+        self,
+        now: float,
+        widening: Widening,
+        search: Search,
+        stepped: Callable[[Widening, float, Task], None],
+    ) -> None:
+        """Runs a lookup for it."""
+        widening.searches.append((now, search))
+        task = Task(Join(search), partial(stepped, widening))
+        widening.tasks.append(task)
+        self.tasks.drive(now, task)
+
+    def _crowd(self, now: float, widening: Widening) -> int:
         """How far from the key the crowd reaches: four times as far as the nearest r that a lookup
         of it sees, who may be a fifth of it. That is nearer than the nearest honest node as a rule;
         but at least as far as two honest nodes are to be expected, and at most as four, so that
         enough of the region's are left who can be asked."""
-        seen = first.search.distances(first.replicas)
+        first = widening.first
+        search = widening.searches[-1][1] if widening.searches else first.search
+        seen = search.distances(first.replicas)
         low, high = (self.gauge.expected_distance(now, first.key, rank) for rank in CROWD_RANKS)
         return max(low, min(high, 4 * seen[-1] if seen else 0))
 
@@ -130,10 +179,11 @@ class Widenings:
 
     def _sweep(self, now: float, widening: Widening) -> None:
         """The region is known: the same get or put over it."""
-        first, began_at = widening.first, widening.began_at
-        for search in widening.searches:
+        first = widening.first
+        for began_at, search in widening.searches:
             widening.traces.append((began_at, search.trace(now, search.why_stopped())))
-        found = [c for search in (first.search, *widening.searches) for c in search.known()]
+        searches = (first.search, *(search for _, search in widening.searches))
+        found = [c for search in searches for c in search.known()]
         asked = first.had_from()
         if isinstance(first, Get):
             # As far as a put may have gone whose writer knew too few Sybils for an alarm.
@@ -178,10 +228,14 @@ class Widenings:
         seen = known_at_end(second)
         if seen is not None:
             widening.traces.append((now - seen.trace.elapsed, seen.trace))
-        trace = joined(widening.traces)
+        trace, density = joined(widening.traces), widening.reading.density
         if isinstance(first, Put):
             assert isinstance(second, Put)
-            widening.outcome, widening.error = merged_put(first, second, trace)
+            widening.outcome, widening.error = merged_put(
+                first, second, trace=trace, density=density
+            )
         else:
             assert isinstance(second, Get)
-            widening.outcome, widening.error = merged_get(first, second, trace)
+            widening.outcome, widening.error = merged_get(
+                first, second, trace=trace, density=density
+            )

@@ -210,13 +210,13 @@ def get_outcome(*empty: Contact) -> GetOutcome:
 def of_put(first: Ended, second: Ended) -> tuple[PutOutcome | None, DHTError | None]:
     one: Any = first
     two: Any = second
-    return merged_put(one, two, TRACE)
+    return merged_put(one, two, trace=TRACE, density=5.0)
 
 
 def of_get(first: Ended, second: Ended) -> tuple[GetOutcome | None, DHTError | None]:
     one: Any = first
     two: Any = second
-    return merged_get(one, two, TRACE)
+    return merged_get(one, two, trace=TRACE, density=5.0)
 
 
 def test_who_stored_in_either_try_has_stored_and_together_they_reach_the_quorum() -> None:
