@@ -95,7 +95,7 @@ class Widenings:
     def _look_closer(self, now: float, widening: Widening) -> None:
         """Is it as crowded as it seems?"""
         key = widening.first.key
-        search = self.searches.begin(now, key, self._find(key), want=self.config.k)
+        search = self.searches.begin(now, key, self._find(key), want=widening.first.replicas)
         self._drive(now, widening, search, self._looked_closer)
 
     def _looked_closer(self, widening: Widening, now: float, task: Task) -> None:

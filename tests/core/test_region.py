@@ -21,6 +21,7 @@ from dht.core.region import (
     merged_get,
     merged_put,
     random_places,
+    seen_closer,
     spread_out,
 )
 from dht.errors import DHTError, NoPeers, QuorumNotReached, VersionConflict
@@ -249,6 +250,21 @@ def test_where_nobody_is_left_to_ask_the_first_try_of_a_put_stands() -> None:
     assert outcome is None
     assert isinstance(error, QuorumNotReached)
     assert error.outcome.stored == (ONE,)
+
+
+def test_a_put_of_a_key_that_only_seemed_crowded_ends_as_it_would_have() -> None:
+    shown: dict[str, Any] = {"trace": TRACE, "density": 1.0}
+    one: Any = Ended(put_outcome(ONE, TWO))
+    outcome, error = seen_closer(one, **shown)
+    assert error is None
+    assert outcome is not None
+    assert (outcome.stored, outcome.density, outcome.alarmed) == ((ONE, TWO), 1.0, False)
+    one = Ended(error=QuorumNotReached("1 of 2 owners stored it", put_outcome(ONE)))
+    outcome, error = seen_closer(one, **shown)
+    assert outcome is None
+    assert isinstance(error, QuorumNotReached)
+    assert str(error) == "1 of 2 owners stored it"
+    assert (error.outcome.stored, error.outcome.density) == ((ONE,), 1.0)
 
 
 def test_a_conflict_in_the_region_is_one() -> None:

@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from dht.config import Config
+from dht.contacts import Contact
 from dht.core.events import OperationFinished
-from dht.core.outcomes import GetOutcome, PutOutcome
+from dht.core.outcomes import GetOutcome, LookupOutcome, PutOutcome
 from dht.errors import DHTError
 from dht.keyspace import Key, node_id, plain_key
 from dht.records import Kind, Record
@@ -206,6 +207,52 @@ def test_a_get_goes_as_far_as_a_put_that_noticed_nothing() -> None:
     gets = [simulator.get(reader, key) for reader in Random(8).sample(far, 10)]
     assert any(get.alarmed for get in gets)
     assert [get.value for get in gets] == [b"value"] * 10
+
+
+def put_by_far(
+    alarm: float, *, sybils: int
+) -> tuple[PutOutcome, LookupOutcome, list[Contact], set[Contact]]:
+    """A put of a key, surrounded or not, and then a lookup of it; the key's true owners, and all
+    who hold it. The same until somebody alarms."""
+    simulator, cabal = grown(2, config=Config(density_alarm=alarm))
+    key = plain_key("key 2")
+    near = neighbours(simulator, key)
+    if sybils:
+        cabal.surround(key, sybils, subnets=10, greet=near)
+    simulator.run_for(90)
+    writer = Random(2).choice([node for node in simulator.living() if node not in near])
+    put = simulator.put(writer, key, b"value")
+    holders = {node.contact for node, _ in simulator.holders(Kind.PLAIN, key)}
+    lookup = simulator.lookup(writer, key)
+    return put, lookup, [node.contact for node in near[:8]], holders
+
+
+def test_a_put_that_nearly_alarms_looks_its_key_up_and_then_goes_to_the_owners() -> None:
+    deaf, lookup, owners, holders = put_by_far(1000.0, sybils=20)
+    assert deaf.density is not None
+    assert lookup.density is not None
+    assert lookup.density > 1.2 * deaf.density > 1.2  # it sees more of them
+    assert not set(owners) <= holders
+    put, _, owners, holders = put_by_far(1.2 * deaf.density, sybils=20)
+    assert put.alarmed
+    assert put.density == pytest.approx(lookup.density, rel=0.3)
+    assert set(owners) <= holders
+
+
+def test_a_put_that_nearly_alarms_for_nothing_costs_one_lookup_more() -> None:
+    deaf, lookup, _, _ = put_by_far(1000.0, sybils=0)
+    assert deaf.density is not None
+    assert deaf.density > 0
+    alarm = 1.2 * deaf.density
+    assert lookup.density is not None
+    assert lookup.density < alarm
+    put, _, _, _ = put_by_far(alarm, sybils=0)
+    assert not put.alarmed
+    assert put.stored == deaf.stored
+    assert put.trace.stopped == deaf.trace.stopped
+    assert put.density == pytest.approx(lookup.density, rel=0.3)
+    more = put.trace.messages - deaf.trace.messages
+    assert more == pytest.approx(lookup.trace.messages, abs=2)
 
 
 def test_a_put_that_is_cancelled_while_the_region_is_asked_leaves_nothing_behind() -> None:
