@@ -9,7 +9,7 @@ the same bytes out. The engine routes and owns; every decision is a machine's (`
 ``operations``, ``maintenance``, ``routing``, ``storage``, ``admission``, ``responder``).
 """
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from random import Random
 from typing import Any, Final, cast, final
 
@@ -77,6 +77,10 @@ from .widening import Widenings
 # Looked up once: the hot path compares with it at every datagram.
 _JOINED: Final = Standing.JOINED
 
+#: Serves a request by itself, its answer included: given the time, what was opened, the request's
+#: id, the request and who asks.
+Serve = Callable[[float, Opened, bytes, Any, Contact], None]
+
 #: What a stranger is sent to see whether it is there: a ping, and as a rule another try.
 PINGS = 2
 
@@ -125,6 +129,8 @@ class Engine:
     _running: Running = attrs.field(init=False)
     _presence: Presence = attrs.field(init=False)
     _peers: Peers = attrs.field(init=False)
+    #: Requests that others than the responder serve, by their type; the others leave it alone.
+    _served_elsewhere: dict[type, Serve] = attrs.field(factory=dict, init=False)
 
     @_bootstrap.default
     def _its_introducers(self) -> Bootstrap:
@@ -212,6 +218,7 @@ class Engine:
         )
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
+        self._served_elsewhere.update(dict.fromkeys(REACH_TYPES, self._presence.serve))
         self._take_role()
 
     def _operations(self) -> Running:
@@ -563,8 +570,8 @@ class Engine:
             return
         if isinstance(message, Fetch):
             self._tasks.on_fetch(now, opened.public_key)
-        elif type(message) in REACH_TYPES:
-            self._presence.serve(now, opened, request_id, message, asker)
+        elif (serve := self._served_elsewhere.get(type(message))) is not None:
+            serve(now, opened, request_id, message, asker)
             return
         if not self._home.serves and not (
             isinstance(message, Fetch) and message.value_hash in self._responder.offers

@@ -57,6 +57,19 @@ class Status(IntEnum):
     """A plain record, which anybody could overwrite, where anybody may be: not taken there."""
 
 
+class Taking(IntEnum):
+    """What becomes of something that is passed on from node to node."""
+
+    TAKEN = 0
+    """It is here, and goes on from here."""
+    SEEN = 1
+    """It has been here before: not passed on again."""
+    BUSY = 2
+    """Not now: the share of whoever passes it on is used up."""
+    NOT_HERE = 3
+    """This node does nothing of that kind."""
+
+
 class DialStatus(IntEnum):
     """What becomes of a ``Reach`` or a ``Dial``."""
 
@@ -93,6 +106,7 @@ _Nonce = Annotated[bytes, Meta(min_length=NONCE_SIZE, max_length=NONCE_SIZE)]
 _Contact = Annotated[bytes, Meta(min_length=CONTACT4_SIZE, max_length=CONTACT6_SIZE)]
 _Seen = Annotated[bytes, Meta(max_length=ADDRESS6_SIZE)]
 _DialStatus = Annotated[int, Meta(ge=0, le=3)]
+_Taking = Annotated[int, Meta(ge=0, le=3)]
 
 
 class Copy(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -255,6 +269,13 @@ class Dialling(_Message, frozen=True, tag=25):
     status: _DialStatus
 
 
+class Taken(_Message, frozen=True, tag=48):
+    """``status`` is a ``Taking``: what becomes of what was passed on."""
+
+    time_s: _Seconds
+    status: _Taking
+
+
 class Page(_Message, frozen=True, tag=21):
     """Members of a topic, tombstones too, in the order of their authors' keys.
 
@@ -272,7 +293,7 @@ class Page(_Message, frozen=True, tag=21):
 
 
 Request = Ping | Find | Get | Store | Fetch | Browse | Reach | Dial | Knock
-Answer = Pong | Nodes | Found | Stored | Block | Page | Dialling
+Answer = Pong | Nodes | Found | Stored | Block | Page | Dialling | Taken
 Message = Request | Answer
 
 #: For the hot path: ``type(message) in REQUEST_TYPES`` costs a tenth of ``isinstance``.
