@@ -18,6 +18,10 @@ DAY_S = 24 * HOUR_S
 DATAGRAM_SIZE_MAX = 1200
 #: A value up to this long travels inside one datagram, whatever the channel and the kind.
 VALUE_INLINE_MAX = 850
+#: Messages that a search may cost where that is nobody's concern: a measurement's infinity.
+BUDGET_MAX = 2**53
+#: A copy in the unstructured overlay ends after so long, unless its publisher renews it.
+LEASE_S = HOUR_S
 #: Plain records live at most this long, however long their writer asks for.
 PLAIN_TTL_MAX_S = DAY_S
 #: Records that check themselves, or that their author signed, may live longer.
@@ -42,6 +46,11 @@ def _check(low: float, high: float) -> Any:
 def _check_bool(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, bool):
         raise LocalError(f"Config.{attribute.name} is True or False, got {value!r}")
+
+
+def _check_optional_bool(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise LocalError(f"Config.{attribute.name} is True, False or None, got {value!r}")
 
 
 def _knob(default: Any, low: float, high: float) -> Any:
@@ -139,6 +148,28 @@ class Config:
     #: without a network key, and outside of loopback and private addresses.
     plain_on_open_network: bool = attrs.field(default=False, validator=_check_bool)
 
+    # ---- the unstructured overlay ----
+
+    #: Neighbours a node has at a time, and how many of them a shuffle exchanges. Cyclon (Voulgaris
+    #: et al. 2005) has 20 and 8: half of all nodes may die at once, and the rest stay connected.
+    view_size: int = _knob(20, 1, 255)
+    exchange: int = _knob(8, 1, 24)
+    #: A node shuffles so often; Cyclon's and HyParView's cycle is 10 s.
+    shuffle_interval_s: float = _knob(10.0, 0.01, DAY_S)
+    #: Eclipse: shuffles of others that a node takes part in within one interval; twice that at
+    #: once. It is asked by one on average, and by 6 or more in one interval of 1,700 (Poisson).
+    shuffles_per_interval: float = _knob(6.0, 1, 10**6)
+    #: Floods through us: messages that a search may still cost when it comes to us, whatever it
+    #: says. Divided among its branches, it reaches 1,500 nodes in a network of any size; guess.
+    search_budget_max: int = _knob(2048, 1, 2**53)
+    #: Floods through us: messages a second that what one peer sends us may cost in all, and at
+    #: once. What is beyond it is not passed on; guess: a flood every 2 s through each neighbour.
+    search_allowance_s: float = _knob(50.0, 0.01, 2**53)
+    search_burst: float = _knob(1000.0, 1, 2**53)
+    #: Does this node keep an index of which node holds what? None: about 1 in 20 nodes do, and at
+    #: least 3, chosen by their ids.
+    index: bool | None = attrs.field(default=None, validator=_check_optional_bool)
+
     # ---- upkeep ----
 
     #: A liveness probe of the contact that was silent longest; guess: a table of 150 is walked
@@ -163,4 +194,5 @@ _ORDERED = (
     ("request_timeout_min_s", "request_timeout_first_s"),
     ("request_timeout_first_s", "request_timeout_max_s"),
     ("rejoin_first_s", "rejoin_max_s"),
+    ("exchange", "view_size"),
 )

@@ -8,7 +8,7 @@ import attrs
 from hypothesis import strategies as st
 
 from dht.author import AUTHOR_KEY_SIZE, Author
-from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
+from dht.config import BUDGET_MAX, DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
 from dht.contacts import (
     ADDRESS4_SIZE,
     ADDRESS6_SIZE,
@@ -215,6 +215,8 @@ _VERSIONS = st.integers(0, VERSION_MAX)
 _MILLISECONDS = st.integers(0, MILLISECONDS_MAX)
 _SECONDS = st.integers(0, SECONDS_MAX)
 _SIZES = st.integers(0, SIZE_MAX)
+_BYTES = st.integers(0, 255)
+_BUDGETS = st.integers(0, BUDGET_MAX)
 _COUNTS = st.integers(0, COUNT_MAX)
 _NONCES = st.binary(min_size=wire.NONCE_SIZE, max_size=wire.NONCE_SIZE)
 _DATA = st.binary(max_size=64) | st.binary(max_size=DATAGRAM_SIZE_MAX)
@@ -273,7 +275,62 @@ def requests() -> st.SearchStrategy[wire.Request]:
         ),
         st.builds(wire.Knock, flags=_FLAGS, nonce=_NONCES),
         st.builds(wire.Browse, flags=_FLAGS, key=_raw_keys(), start=_raw_keys(), count=_COUNTS),
+        *_overlay_requests(),
     )
+
+
+def _overlay_requests() -> list[st.SearchStrategy[wire.Request]]:
+    """Any request of the unstructured overlay."""
+    ids = st.binary(min_size=wire.SEARCH_ID_SIZE, max_size=wire.SEARCH_ID_SIZE)
+    contacts = st.just(b"") | st.binary(max_size=CONTACT6_SIZE)
+    slots = st.builds(wire.Slot, kind=_SINGLE_KINDS, key=_raw_keys(), lease_s=_SECONDS)
+    lists: dict[str, st.SearchStrategy[bytes]] = dict.fromkeys(
+        ("contacts4", "contacts6", "marks", "indexes4", "indexes6", "ages"), _DATA
+    )
+    return [
+        st.builds(wire.Shuffle, flags=_FLAGS, count=_COUNTS, **lists),
+        st.builds(wire.Introduce, flags=_FLAGS, newcomer=contacts, ttl=_BYTES),
+        st.builds(
+            wire.Search,
+            flags=_FLAGS,
+            id=ids,
+            kind=_SINGLE_KINDS,
+            key=_raw_keys(),
+            style=_FLAGS,
+            walker=_BYTES,
+            ttl=_BYTES,
+            hops=_BYTES,
+            budget=_BUDGETS,
+            hits=_BYTES,
+            check_every=_BYTES,
+            issuer=contacts,
+        ),
+        st.builds(
+            wire.Hit,
+            flags=_FLAGS,
+            id=ids,
+            walker=_BYTES,
+            hops=_BYTES,
+            holder=contacts,
+            copy=st.none() | copies(),
+        ),
+        st.builds(
+            wire.Done,
+            flags=_FLAGS,
+            id=ids,
+            walker=_BYTES,
+            messages=_BUDGETS,
+            duplicates=_BUDGETS,
+            nodes=_BUDGETS,
+        ),
+        st.builds(
+            wire.Wanted, flags=_FLAGS, id=ids, walker=_BYTES, hops=_BYTES, last=st.booleans()
+        ),
+        st.builds(
+            wire.Announce, flags=_FLAGS, slots=st.lists(slots, max_size=wire.SLOTS_MAX).map(tuple)
+        ),
+        st.builds(wire.Holders, flags=_FLAGS, kind=_SINGLE_KINDS, key=_raw_keys()),
+    ]
 
 
 def answers() -> st.SearchStrategy[wire.Answer]:
@@ -306,6 +363,29 @@ def answers() -> st.SearchStrategy[wire.Answer]:
             copies=st.lists(copies(), max_size=3).map(tuple),
             contacts4=_DATA,
             contacts6=_DATA,
+        ),
+        st.builds(
+            wire.Taken,
+            time_s=_SECONDS,
+            status=st.sampled_from([int(status) for status in wire.Taking]),
+        ),
+        st.builds(
+            wire.Shuffled,
+            time_s=_SECONDS,
+            contacts4=_DATA,
+            contacts6=_DATA,
+            marks=_DATA,
+            indexes4=_DATA,
+            indexes6=_DATA,
+            ages=_DATA,
+        ),
+        st.builds(
+            wire.Holding,
+            time_s=_SECONDS,
+            contacts4=_DATA,
+            contacts6=_DATA,
+            indexes4=_DATA,
+            indexes6=_DATA,
         ),
     )
 

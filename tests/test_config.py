@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from dht.config import VALUE_INLINE_MAX, Config
 from dht.errors import LocalError
 
-KNOBS = [field.name for field in attrs.fields(Config) if field.type is not bool]
-SWITCHES = [field.name for field in attrs.fields(Config) if field.type is bool]
+KNOBS = [field.name for field in attrs.fields(Config) if field.type in (int, float)]
 WHOLE_KNOBS = [field.name for field in attrs.fields(Config) if field.type is int]
 
 SWITCHES = [field.name for field in attrs.fields(Config) if field.type is bool]
@@ -44,6 +43,13 @@ def test_a_switch_is_on_or_off(name: str, value: object) -> None:
     with pytest.raises(LocalError, match=rf"Config\.{name} is True or False, got {value!r}"):
         Config(**{name: value})  # type: ignore[arg-type]
     assert getattr(Config(**{name: False}), name) is False
+
+
+def test_a_node_keeps_an_index_or_does_not_or_finds_out() -> None:
+    for value in (True, False, None):
+        assert Config(index=value).index is value
+    with pytest.raises(LocalError, match=r"Config\.index is True, False or None, got 1"):
+        Config(index=1)  # type: ignore[arg-type]
 
 
 @given(st.sampled_from(KNOBS), st.floats() | st.integers())

@@ -29,36 +29,65 @@ def admission_source(source: Address, peer_key: bytes) -> bytes:
 
 
 @final
+class Buckets:
+    """Leaky buckets by name. Through each of them, over any stretch of time, comes at most
+    ``burst`` and ``rate`` for each second of it."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        # name -> (level, at), least recently used first
+        self._levels: dict[bytes, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        """How many names are remembered."""
+        return len(self._levels)
+
+    def allow(self, now: float, name: bytes, amount: float = 1.0) -> bool:
+        """Is there room for this much? If not, nothing is taken."""
+        level = self._level(now, name)
+        admitted = level + amount <= self._burst
+        self._keep(name, level + amount if admitted else level, now)
+        return admitted
+
+    def take(self, now: float, name: bytes, amount: float) -> float:
+        """As much of ``amount`` as there is room for."""
+        level = self._level(now, name)
+        taken = max(0.0, min(amount, self._burst - level))
+        self._keep(name, level + taken, now)
+        return taken
+
+    def _level(self, now: float, name: bytes) -> float:
+        known = self._levels.pop(name, None)
+        if known is None:
+            return 0.0
+        level, at = known
+        if now > at:  # a clock that went back leaks nothing
+            level = max(0.0, level - (now - at) * self._rate)
+        return level
+
+    def _keep(self, name: bytes, level: float, now: float) -> None:
+        self._levels[name] = (level, now)
+        if len(self._levels) > SOURCES_MAX:
+            del self._levels[next(iter(self._levels))]
+
+
+@final
 class Admission:
     """Says of each request whether it is served. From one source, over any stretch of time, at
     most ``requests_burst`` and ``requests_per_source_s`` for each second of it are."""
 
     def __init__(self, config: Config) -> None:
-        self._rate = config.requests_per_source_s
-        self._level_max = config.requests_burst - 1.0
-        # source -> (level, at), least recently heard first
-        self._levels: dict[bytes, tuple[float, float]] = {}
+        self._buckets = Buckets(config.requests_per_source_s, config.requests_burst)
         #: How many requests were turned away.
         self.refused = 0
 
     def __len__(self) -> int:
         """How many sources are remembered."""
-        return len(self._levels)
+        return len(self._buckets)
 
     def allow(self, now: float, source: Address, peer_key: bytes) -> bool:
         """Is a request from there served? One that is refused costs its source nothing."""
-        key = admission_source(source, peer_key)
-        levels = self._levels
-        known = levels.pop(key, None)
-        if known is None:
-            levels[key] = (1.0, now)
-            if len(levels) > SOURCES_MAX:
-                del levels[next(iter(levels))]
-            return True
-        level, at = known
-        if now > at:  # a clock that went back leaks nothing
-            level = max(0.0, level - (now - at) * self._rate)
-        admitted = level <= self._level_max
-        levels[key] = (level + 1.0 if admitted else level, now)
+        admitted = self._buckets.allow(now, admission_source(source, peer_key))
         self.refused += not admitted
         return admitted

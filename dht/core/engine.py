@@ -18,7 +18,7 @@ import attrs
 from ..author import Author
 from ..config import Config
 from ..contacts import Address, Contact, HostName, Introducer, contact_at, stranger_at
-from ..errors import RemoteError
+from ..errors import LocalError, RemoteError
 from ..identity import Identity
 from ..keyspace import KEY_SIZE, Key, key_bytes
 from ..records import Kind, Record
@@ -28,12 +28,18 @@ from ..wire.messages import (
     CONTACTS_TOO,
     COUNT_MAX,
     HANDOVER,
+    LEASE,
+    NO_TABLE,
+    OVERLAY_TYPES,
     REACH_TYPES,
     REQUEST_TYPES,
     WANT_IPV4,
+    Copy,
     Fetch,
     Find,
     Store,
+    Taken,
+    Taking,
 )
 from ..wire.messages import Answer as AnswerMessage
 from ..wire.messages import Get as GetMessage
@@ -50,6 +56,7 @@ from .arguments import (
 )
 from .bootstrap import Bootstrap
 from .channel.face import Channel, Opened
+from .checked import Checked
 from .density import DensityGauge
 from .events import Event, KeyChanged, OperationId, RecordStored
 from .get import Get
@@ -71,7 +78,9 @@ from .stats import Counters, EngineStats
 from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
-from .upkeep import Checked, Upkeep
+from .unstructured.overlay import Unstructured
+from .upkeep import Upkeep
+from .via import Unstructured as UnstructuredVia
 from .widening import Widenings
 
 # Looked up once: the hot path compares with it at every datagram.
@@ -110,6 +119,8 @@ class Engine:
     #: Does anybody read the events? While nobody does, ``RecordStored`` is not made.
     watched: bool = attrs.field(default=True, init=False)
     private_network: bool = attrs.field(default=False, kw_only=True)
+    #: Where it lives: "structured", "unstructured" or "both".
+    overlay: str = attrs.field(default="structured", kw_only=True)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
     _bootstrap: Bootstrap = attrs.field(init=False)
@@ -131,6 +142,8 @@ class Engine:
     _peers: Peers = attrs.field(init=False)
     #: Requests that others than the responder serve, by their type; the others leave it alone.
     _served_elsewhere: dict[type, Serve] = attrs.field(factory=dict, init=False)
+    #: None: it lives in the structured overlay alone.
+    unstructured: Unstructured | None = attrs.field(default=None, init=False)
 
     @_bootstrap.default
     def _its_introducers(self) -> Bootstrap:
@@ -151,7 +164,13 @@ class Engine:
         )
         emit = self._events.append
         self._peers = Peers(
-            self.table, self._requests, self._home, self._bootstrap, self._counters, emit
+            self.table,
+            self._requests,
+            self._home,
+            self._bootstrap,
+            self._counters,
+            emit,
+            self._structured,
         )
         self._tasks = Tasks(
             requests=self._requests,
@@ -213,13 +232,36 @@ class Engine:
             emit=emit,
             searches=self._searches,
             checked=checked,
-            on_joined=self._presence.on_joined,
+            on_joined=self._on_joined,
             gauge=self._gauge,
+            structured=self._structured,
         )
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
         self._served_elsewhere.update(dict.fromkeys(REACH_TYPES, self._presence.serve))
+        if self.overlay != "structured":
+            self.unstructured = self._unstructured()
+            self._served_elsewhere.update(self.unstructured.served)
+        else:
+            self._served_elsewhere.update(dict.fromkeys(OVERLAY_TYPES, self._serve_not_here))
         self._take_role()
+
+    def _unstructured(self) -> Unstructured:
+        offers = self._running.offers
+        return Unstructured(
+            config=self.config,
+            random=self.random,
+            timers=self._timers,
+            tasks=self._tasks,
+            channel=self.channel,
+            home=self._home,
+            families=self.families,
+            private_network=self.private_network,
+            seeds=lambda: [*self.table.contacts(), *self._bootstrap.contacts()],
+            keep=self._keep_copy,
+            offer=offers.make,
+            withdraw=offers.withdraw,
+        )
 
     def _operations(self) -> Running:
         offers = Offers(self._responder)
@@ -246,6 +288,8 @@ class Engine:
     def start(self, now: float) -> None:
         """Begins to join, once; ``Joined`` or ``JoinFailed`` follows."""
         self._presence.start(now)
+        if self.unstructured is not None:
+            self.unstructured.start(now)
         self._upkeep.start(now)
 
     def receive_datagram(self, now: float, data: bytes, source: Address) -> None:
@@ -284,6 +328,7 @@ class Engine:
 
     def start_lookup(self, now: float, target: Key, *, disjoint: int = 1) -> OperationId:
         """Finds the ``Config.replicas`` live nodes nearest to a key."""
+        self._check_structured()
         want = self.config.replicas
         find = Find(flags=self._flags, target=key_bytes(target), count=self._count, kind=0)
         search = self._searches.begin(
@@ -307,6 +352,7 @@ class Engine:
         shared: Shared | None = None,
     ) -> OperationId:
         """Finds a record. Raises ``LocalError`` for a quorum that cannot be."""
+        self._check_structured()
         config = self.config
         check_quorum(quorum, config.replicas, or_majority=False)
         flags = self._flags | (CONTACTS_TOO if quorum > 1 else 0)
@@ -360,6 +406,7 @@ class Engine:
         Raises ``LocalError`` for a value, ttl, version, author or number that cannot be, and for
         a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
+        self._check_structured()
         config = self.config
         if kind is Kind.PLAIN:
             self._check_plain()
@@ -407,6 +454,7 @@ class Engine:
         self, now: float, key: Key, *, limit: int = 100, disjoint: int = 1
     ) -> OperationId:
         """Finds members of a topic, at most ``limit``. Raises ``LocalError`` for less than one."""
+        self._check_structured()
         check_limit(limit)
         browsing = Browsing.begin(
             now,
@@ -421,11 +469,66 @@ class Engine:
         )
         return self._begin(now, MembersOperation(browsing, limit))
 
+    def start_search(self, now: float, kind: Kind, key: Key, via: UnstructuredVia) -> OperationId:
+        """Finds a record in the unstructured overlay. Raises ``LocalError`` for a node that does
+        not live there."""
+        overlay = self._in_unstructured(via)
+        started: list[OperationId] = []
+
+        def wake(now: float) -> None:
+            if started:
+                self._running.wake(started[0], now)
+
+        finding = overlay.finding(now, kind, key, via, wake)
+        started.append(self._running.begin(now, finding, joined=self.joined, structured=False))
+        return started[0]
+
+    def start_place(
+        self,
+        now: float,
+        kind: Kind,
+        key: Key,
+        value: bytes,
+        via: UnstructuredVia,
+        *,
+        ttl_s: float | None = None,
+        tombstone: bool = False,
+        author: Author | None = None,
+        name: bytes = b"",
+    ) -> OperationId:
+        """Publishes a record in the unstructured overlay, as ``start_put`` does in the other.
+
+        Raises ``LocalError`` and ``ValueTooLarge`` for the same, and for a node that does not live
+        there.
+        """
+        overlay = self._in_unstructured(via)
+        if kind is Kind.PLAIN:
+            self._check_plain()
+        check_value(value, self.config.value_size_max)
+        check_writer(kind, author, value)
+        ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
+        placing = overlay.placing(
+            now,
+            kind,
+            key,
+            value,
+            placement=via.placement,
+            ttl_ms=ttl_ms,
+            tombstone=tombstone,
+            author=author,
+            name=name,
+        )
+        return self._running.begin(
+            now, placing, joined=self.joined, offered=value, structured=False
+        )
+
     def start_leave(self, now: float) -> None:
         """From now on nothing is served and nothing is looked after; operations may end."""
         self._presence.stop()
         self._take_role()
         self._upkeep.stop()
+        if self.unstructured is not None:
+            self.unstructured.stop()
 
     def cancel(self, now: float, operation_id: OperationId) -> None:
         """Ends an operation with exactly one ``OperationFinished`` that has neither outcome nor
@@ -522,12 +625,41 @@ class Engine:
     # ---- private: operations ----
 
     @property
+    def _structured(self) -> bool:
+        return self.overlay != "unstructured"
+
+    @property
     def _count(self) -> int:
         return min(self.config.k, COUNT_MAX)
 
     @property
     def _flags(self) -> int:
-        return self.families | (CLIENT if self.client else 0)
+        return (
+            self.families | (CLIENT if self.client else 0) | (0 if self._structured else NO_TABLE)
+        )
+
+    def _in_unstructured(self, via: UnstructuredVia) -> Unstructured:
+        if self.unstructured is None:
+            raise LocalError(
+                f"via={type(via).__name__} searches the unstructured overlay, and this node lives "
+                "in the structured one only: open it with overlay='both'"
+            )
+        return self.unstructured
+
+    def _check_structured(self) -> None:
+        if not self._structured:
+            raise LocalError(
+                "via='structured' needs the structured overlay, and this node lives in the "
+                "unstructured one only: say via='walk', 'flood' or 'index', or open it with "
+                "overlay='both'"
+            )
+
+    def _keep_copy(self, now: float, teller: Contact, copy: Copy) -> None:
+        """A copy that was passed back through us is kept as if its teller had placed it here."""
+        self._responder.time_s = self._home.time_s(now)
+        self._responder.wall_s = self._home.trusted_wall_s(now)
+        store = Store(flags=LEASE, copy=copy, if_version=None, count=0)
+        self._responder.answer(now, teller, store, 0)
 
     def _check_plain(self) -> None:
         """Raises ``LocalError`` where anybody could overwrite a plain record."""
@@ -545,6 +677,13 @@ class Engine:
         self._upkeep.probe_max_s = self._presence.probe_max_s
         for machine in (self._pulls, self._running, self._upkeep, self._presence):
             machine.flags = self._flags
+        if self.unstructured is not None:
+            self.unstructured.take_role(self._flags)
+
+    def _on_joined(self, now: float) -> None:
+        self._presence.on_joined(now)
+        if self.unstructured is not None:
+            self.unstructured.on_joined(now)
 
     def _on_change(self, now: float) -> None:
         self._take_role()
@@ -600,10 +739,19 @@ class Engine:
         if len(payload) + pings <= opened.room:
             self._peers.on_question(now, opened, message.flags, asker)
 
+    def _serve_not_here(
+        self, now: float, opened: Opened, request_id: bytes, _: RequestMessage, __: Contact
+    ) -> None:
+        """Something of an overlay that we do not live in: who asks need not take us for dead."""
+        answer = Taken(self._home.time_s(now), Taking.NOT_HERE)
+        self.channel.answer(now, opened.ticket, request_id + encode(answer))
+
     def _on_stored(self, now: float, record: Record) -> None:
         if self.watched:
             self._events.append(RecordStored(record.kind, record.key, record.version))
         self._upkeep.on_stored(now, record.kind, record.key)
+        if self.unstructured is not None:
+            self.unstructured.on_stored(now, record.kind, record.key)
 
     def _on_tended(self, now: float, kind: int, key: Key) -> None:
         self._upkeep.on_tended(now, kind, key)

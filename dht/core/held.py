@@ -19,6 +19,8 @@ class Held:
     deadline: float
     #: The account that it is charged to.
     account: bytes = attrs.field(repr=False)
+    #: Is it a copy of the unstructured overlay, which no owner looks after?
+    placed: bool = False
     _order: Order | None = attrs.field(default=None, init=False, repr=False)
     _pieces: bytes | None = attrs.field(default=None, init=False, repr=False)
 

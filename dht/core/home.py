@@ -54,8 +54,10 @@ class Home:
         remaining_ms: int,
         if_version: int | None,
         handover: bool = False,
+        placed: bool = False,
     ) -> tuple[Status, Record | None]:
-        """Our own store's answer to a record; ``handover``: it is another holder's copy."""
+        """Our own store's answer to a record; ``handover``: it is another holder's copy;
+        ``placed``: it is one of the unstructured overlay."""
         taken_before = self.storage.counters.stored
         status, held = self.storage.store(
             now,
@@ -65,6 +67,7 @@ class Home:
             source=OWN_SOURCE,
             handover=handover,
             if_version=if_version,
+            placed=placed,
         )
         if self.storage.counters.stored != taken_before:  # not one that was held already
             self.on_stored(now, record)

@@ -126,6 +126,7 @@ class Pulls:
                 if_version=pulling.pull.if_version,
                 room=0,
                 nearest=(b"", b""),
+                placed=pulling.pull.placed,
             )
         for ticket, request_id in pulling.replies:
             self.channel.answer(now, ticket, request_id + encode(answer))

@@ -73,8 +73,10 @@ class Local(Protocol):
         remaining_ms: int,
         if_version: int | None,
         handover: bool = False,
+        placed: bool = False,
     ) -> tuple[Status, Record | None]:
-        """Our own store's answer to a record; ``handover``: it is another holder's copy."""
+        """Our own store's answer to a record; ``handover``: it is another holder's copy;
+        ``placed``: it is one of the unstructured overlay."""
 
     def wall_ms(self, now: float, *, median: bool = False) -> int:
         """Our wall clock; or, with ``median``, the one that our peers agree on."""

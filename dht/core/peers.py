@@ -6,7 +6,7 @@ from typing import final
 import attrs
 
 from ..contacts import Contact
-from ..wire.messages import CLIENT, Answer, Block, Pong
+from ..wire.messages import CLIENT, NO_TABLE, Answer, Block, Pong
 from .bootstrap import Bootstrap
 from .channel.face import Opened
 from .events import Event, PeerAdded, PeerRemoved
@@ -29,12 +29,15 @@ class Peers:
     bootstrap: Bootstrap
     counters: Counters
     emit: Callable[[Event], None]
+    #: Do we live in the structured overlay? Else the table is an address book, no more.
+    structured: bool
     # They ask others, and so are there only after whoever is told of answers.
     upkeep: Upkeep = attrs.field(init=False)
     presence: Presence = attrs.field(init=False)
 
-    def on_alive(self, now: float, contact: Contact, answer: Answer) -> None:
-        """It answered a request of ours, from the address that was asked."""
+    def on_alive(self, now: float, contact: Contact, answer: Answer, structured: bool) -> None:  # noqa: FBT001 - the face of ``Tasks``
+        """It answered a request of ours, from the address that was asked. ``structured``: as one
+        who lives in that overlay, which alone the table is for, as long as we live there."""
         if self.bootstrap.unproved:
             identified = self.bootstrap.proved(contact)
             if identified is not None:
@@ -43,6 +46,8 @@ class Peers:
         self.home.clocks.add(contact.address, contact.public_key, ahead_s)
         if type(answer) is Block and contact.id not in self.table:
             return  # a client hands over the values of its puts, and serves nothing else
+        if not structured and self.structured:
+            return
         if self.table.add(now, contact):
             self.emit(PeerAdded(contact))
             self.upkeep.on_peer(now, contact)
@@ -61,7 +66,7 @@ class Peers:
     def on_question(self, now: float, opened: Opened, flags: int, asker: Contact) -> None:
         """It asked us something, and was answered."""
         known = self.table.get(asker.id)
-        if flags & CLIENT:
+        if flags & (CLIENT | NO_TABLE):
             if known is not None and opened.proved:
                 self._left(now, self.table.withdrawn(asker))
         elif known is None:

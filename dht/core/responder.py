@@ -9,7 +9,7 @@ from typing import final
 
 import attrs
 
-from ..config import VALUE_INLINE_MAX, Config
+from ..config import LEASE_S, VALUE_INLINE_MAX, Config
 from ..contacts import ADDRESS6_SIZE, CONTACT4_SIZE, CONTACT6_SIZE, Contact, is_local
 from ..errors import RemoteError
 from ..keyspace import Key
@@ -26,6 +26,7 @@ from ..wire.messages import (
     CONTACTS_TOO,
     HANDOVER,
     HASHES,
+    LEASE,
     REQUEST_ID_SIZE,
     WANT_IPV6,
     Answer,
@@ -83,6 +84,8 @@ class Pull:
     if_version: int | None
     #: The packed contacts that the first answer names.
     nearest: tuple[bytes, bytes]
+    #: Is it to be a copy of the unstructured overlay?
+    placed: bool = False
 
 
 @attrs.define(eq=False)
@@ -144,7 +147,7 @@ class Responder:
         copy = copy_of(
             held.record,
             max(1, int((held.deadline - now) * 1000)),
-            inline_max=min(VALUE_INLINE_MAX, room - _reserve_of(held.record)),
+            inline_max=min(VALUE_INLINE_MAX, room - reserve_of(held.record)),
             digest=held.value_hash,
         )
         contacts4 = contacts6 = b""
@@ -163,10 +166,14 @@ class Responder:
         # The pool for what holders hand over is for those that we know: a stranger who says that
         # he is one is charged like any other writer.
         handover = bool(request.flags & HANDOVER) and asker.id in self.table
+        placed = bool(request.flags & LEASE)
+        remaining_ms = request.copy.remaining_ms
+        if placed:
+            remaining_ms = min(remaining_ms, int(LEASE_S * 1000))
         left = room - VALUE_INLINE_MAX - (0 if record.proof is None else PROOF_SIZE)
         nearest = self._contacts(asker, record.key, request.count, request.flags, left)
         if isinstance(record, Head):
-            pull = Pull(record, request.copy.remaining_ms, handover, request.if_version, nearest)
+            pull = Pull(record, remaining_ms, handover, request.if_version, nearest, placed)
             status = self.storage.would_take(
                 now,
                 record,
@@ -179,18 +186,19 @@ class Responder:
             held = self.storage.get(now, record.kind, record.key)
             if status is not Status.STORED:
                 return self._refusal(status, None if held is None else held.record, room, nearest)
-            if held is None or not self.storage.holds(now, record):
+            if held is None or not self.storage.holds(now, record, placed=placed):
                 return pull
             return Stored(self.time_s, status, record.version, None, *nearest)
         return self.store(
             now,
             asker,
             record,
-            remaining_ms=request.copy.remaining_ms,
+            remaining_ms=remaining_ms,
             handover=handover,
             if_version=request.if_version,
             room=room,
             nearest=nearest,
+            placed=placed,
         )
 
     def store(
@@ -204,10 +212,12 @@ class Responder:
         if_version: int | None,
         room: int,
         nearest: tuple[bytes, bytes],
+        placed: bool = False,
     ) -> Stored:
         """Keeps a whole record, or says why not: with the record held instead, if that fits.
 
-        ``nearest`` are the packed contacts that the answer names.
+        ``nearest`` are the packed contacts that the answer names; ``placed``: it is a copy of the
+        unstructured overlay.
         """
         taken_before = self.storage.counters.stored
         status, held = self.storage.store(
@@ -218,6 +228,7 @@ class Responder:
             source=quota_source(asker.address, asker.public_key),
             handover=handover,
             if_version=if_version,
+            placed=placed,
         )
         if status is Status.STORED:
             if self.storage.counters.stored != taken_before:  # not one that was held already
@@ -230,7 +241,7 @@ class Responder:
     ) -> Stored:
         copy = None
         room -= sum(map(len, nearest))
-        if held is not None and len(held.value) <= min(VALUE_INLINE_MAX, room - _reserve_of(held)):
+        if held is not None and len(held.value) <= min(VALUE_INLINE_MAX, room - reserve_of(held)):
             copy = copy_of(held, held.ttl_ms)
         version = 0 if held is None else held.version
         return Stored(self.time_s, status, version, copy, *nearest)
@@ -291,7 +302,7 @@ class Responder:
         return pack_contacts(spread_over_subnets(wanted_contacts(nearest, flags))[:count])
 
 
-def _reserve_of(held: Record) -> int:
+def reserve_of(held: Record) -> int:
     """Bytes of an answer that carries it which are neither contacts nor its value."""
     return ANSWER_RESERVE if held.proof is None else ANSWER_RESERVE + PROOF_SIZE
 

@@ -45,10 +45,19 @@ class Running:
     def __len__(self) -> int:
         return len(self._ids) + len(self._widening)
 
-    def begin(self, now: float, machine: Any, *, joined: bool, offered: bytes = b"") -> OperationId:
+    def begin(
+        self,
+        now: float,
+        machine: Any,
+        *,
+        joined: bool,
+        offered: bytes = b"",
+        structured: bool = True,
+    ) -> OperationId:
         """Starts an operation. Raises ``LocalError`` when too many are under way.
 
-        ``offered``: the value that owners may fetch from us while it runs.
+        ``offered``: the value that owners may fetch from us while it runs. ``structured``: does it
+        ask those who live in that overlay?
         """
         if len(self) >= self.operations_max:
             raise LocalError(
@@ -63,12 +72,18 @@ class Running:
             )
             self.emit(OperationFinished(operation_id, error=error))
             return operation_id
-        task = Task(machine, self._stepped)
+        task = Task(machine, self._stepped, structured=structured)
         self._tasks_by_id[operation_id] = task
         self._ids[task] = operation_id
         self.offers.make(task, offered)
         self.tasks.drive(now, task)
         return operation_id
+
+    def wake(self, operation_id: OperationId, now: float) -> None:
+        """Something came for an operation otherwise than as an answer; perhaps it has ended."""
+        task = self._tasks_by_id.get(operation_id)
+        if task is not None:
+            self.tasks.drive(now, task)
 
     def cancel(self, operation_id: OperationId) -> None:
         """Ends an operation with neither outcome nor error; one that has ended is left alone."""

@@ -152,10 +152,12 @@ class Storage:
         held = self._held.get(key << _KIND_BITS | kind)
         return held.record.version if held is not None and now < held.deadline else 0
 
-    def holds(self, now: float, offer: Record | Head) -> bool:
-        """Is exactly this version held?"""
+    def holds(self, now: float, offer: Record | Head, *, placed: bool = True) -> bool:
+        """Is exactly this version held? Not ``placed``: as an owner holds it."""
         held = self._held.get(_slot_of(offer))
-        return held is not None and now < held.deadline and _is_same(offer, held)
+        if held is None or now >= held.deadline or (held.placed and not placed):
+            return False
+        return _is_same(offer, held)
 
     def members(self, now: float, key: int, start: bytes = b"") -> list[Held]:
         """All of a topic, tombstones too, in the order of their authors' keys from ``start`` on
@@ -169,6 +171,11 @@ class Storage:
             return max((held.deadline for held in self.members(now, key)), default=None)
         held = self.get(now, kind, key)
         return None if held is None else held.deadline
+
+    def is_placed(self, kind: int, key: int) -> bool:
+        """Is what is held of a slot a copy of the unstructured overlay?"""
+        held = self._held.get(key << _KIND_BITS | kind)
+        return held is not None and held.placed
 
     def keys_near(
         self, key: int, shared_bits: int, *, start: int | None = None, limit: int
@@ -204,6 +211,7 @@ class Storage:
         source: bytes,
         handover: bool,
         if_version: int | None,
+        placed: bool = False,
     ) -> tuple[Status, Record | None]:
         """Keeps the record, or refuses it and gives the one that is held instead.
 
@@ -211,6 +219,8 @@ class Storage:
         clock, or None while that is not to be trusted (then there is no clock rule); ``source`` is
         a ``quota_source``. The version that is held already is ``STORED`` again, whatever
         ``if_version`` and ``remaining_ms`` say: a retry is no conflict, and moves no deadline.
+        ``placed``: it is a copy of the unstructured overlay. A copy that an owner is given takes
+        the place of such a one of the same version, and with it begins the life of the record.
         """
         status, held, deadline = self._judge(
             now,
@@ -219,6 +229,7 @@ class Storage:
             wall_s=wall_s,
             account=_HANDOVER if handover else source,
             if_version=if_version,
+            placed=placed,
         )
         counters = self.counters
         if status is not Status.STORED:
@@ -228,7 +239,7 @@ class Storage:
             counters.again += 1
         else:
             counters.stored += 1
-            self._put(Held(record, deadline, _HANDOVER if handover else source))
+            self._put(Held(record, deadline, _HANDOVER if handover else source, placed))
         return status, None
 
     def would_take(
@@ -264,6 +275,7 @@ class Storage:
         wall_s: float | None,
         account: bytes,
         if_version: int | None,
+        placed: bool = False,
     ) -> tuple[Status, Held | None, float | None]:
         """``STORED`` with the deadline of a version to be taken, or with None when what is held
         stays; else why not. And what is held."""
@@ -274,7 +286,8 @@ class Storage:
         if held is not None and held.deadline <= now:
             self._end(slot, held)
             held = None
-        if held is not None and _is_same(offer, held):
+        owned_now = held is not None and held.placed and not placed and _is_same(offer, held)
+        if held is not None and _is_same(offer, held) and not owned_now:
             return Status.STORED, held, None
         life_s = _life_s(offer, remaining_ms, wall_s)
         if life_s <= 0 or (
@@ -287,7 +300,9 @@ class Storage:
         if offer.kind is Kind.CONTENT:
             if held is not None and deadline <= held.deadline:
                 return Status.STORED, held, None
-        elif not (_is_newer(offer, held) if held is not None else self._lives(now, offer, slot)):
+        elif not owned_now and not (
+            _is_newer(offer, held) if held is not None else self._lives(now, offer, slot)
+        ):
             return Status.OLD, held, None
         if offer.kind is Kind.MEMBER and not self._topic_has_room(now, offer, held, account):
             return Status.FULL, held, None

@@ -20,12 +20,15 @@ from ..wire.messages import (
     Block,
     Dialling,
     Found,
+    Holding,
     Message,
     Nodes,
     Page,
     Pong,
+    Shuffled,
     Status,
     Stored,
+    Taken,
 )
 from .channel.face import Channel, Opened
 from .knocks import Knocks
@@ -46,6 +49,14 @@ _ANSWERS_OF: dict[int, tuple[type, ...]] = {
     6: (Page,),
     9: (Dialling,),
     10: (Dialling,),
+    32: (Shuffled, Taken),
+    33: (Taken,),
+    34: (Taken, Found),
+    35: (Taken,),
+    36: (Taken,),
+    37: (Taken,),
+    38: (Taken,),
+    39: (Holding, Taken),
 }
 
 
@@ -70,6 +81,8 @@ class Task:
     stepped: Callable[[float, "Task"], None]
     #: May those that it asks be known by hearsay alone? Not those who have just written to us.
     hearsay: bool = True
+    #: Does who answers it live in the structured overlay, and may enter the routing table?
+    structured: bool = True
     done: bool = False
     wake_at: float = inf
 
@@ -83,8 +96,9 @@ class Tasks:
     timers: Timers
     knocks: Knocks
     own_id: int
-    #: A contact answered a request of ours; called with it, at the address it answered from.
-    on_alive: Callable[[float, Contact, Answer], None]
+    #: A contact answered a request of ours; called with it, at the address it answered from, and
+    #: whether it lives in the structured overlay.
+    on_alive: Callable[[float, Contact, Answer, bool], None]
     #: A contact was silent through all tries: called with the request.
     on_silent: Callable[[float, Request], None]
     #: What an id has to have cost; see ``Config``.
@@ -103,9 +117,10 @@ class Tasks:
         stepped: Callable[[float, Task], None],
         *,
         hearsay: bool = True,
+        structured: bool = True,
     ) -> Task:
         """Starts a machine; ``stepped`` hears of every step it takes."""
-        task = Task(machine, stepped, hearsay)
+        task = Task(machine, stepped, hearsay, structured)
         self.drive(now, task)
         return task
 
@@ -143,13 +158,13 @@ class Tasks:
         if request is None:
             self.unmatched += 1
             return
-        self.on_alive(now, contact, message)
+        task = request.owner
+        self.on_alive(now, contact, message, task.structured)
         if opened.source in self.knocks.open:
             self.knocks.open[opened.source] = now
         else:
             self.knocks.answered(now, opened.source)
         self._forget_pull(request)
-        task = request.owner
         if task.done:
             return
         try:

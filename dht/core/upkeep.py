@@ -18,6 +18,7 @@ from ..records import Kind
 from ..wire.codec import encode
 from ..wire.messages import COUNT_MAX, HANDOVER, Find, Ping
 from .bootstrap import Attempt, Bootstrap
+from .checked import Checked
 from .density import DensityGauge
 from .events import Alone, Event, Joined, JoinFailed, KeyChanged
 from .lookup import Lookup
@@ -42,10 +43,6 @@ from .timers import Alarm, Timers
 
 #: Strangers being checked at once: each costs a ping. More than that are simply not learnt now.
 STRANGERS_MAX = 64
-#: An address that is being checked, or was lately, is not checked again for so long: a liar
-#: cannot make us knock at a victim's door more than once a minute.
-STRANGER_AGAIN_S = 60.0
-STRANGERS_REMEMBERED_MAX = 4096
 #: Records that are looked at in one step when a neighbour comes or goes, or when many are due at
 #: once: bounds the step.
 RANGE_STEP = 64
@@ -71,30 +68,6 @@ _DRAWN_AT_ONCE = 64
 
 
 @final
-class Checked:
-    """The addresses that were sent something for no better reason than that a stranger is there, or
-    was said to be."""
-
-    def __init__(self) -> None:
-        # address -> when; the oldest are forgotten
-        self._at: dict[Address, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._at)
-
-    def first(self, now: float, address: Address) -> bool:
-        """May it be sent something now? Then not again within ``STRANGER_AGAIN_S``."""
-        checked_at = self._at.pop(address, None)
-        if checked_at is not None and now - checked_at < STRANGER_AGAIN_S:
-            self._at[address] = checked_at
-            return False
-        self._at[address] = now
-        if len(self._at) > STRANGERS_REMEMBERED_MAX:
-            del self._at[next(iter(self._at))]
-        return True
-
-
-@final
 @attrs.define(eq=False, kw_only=True)
 class Upkeep:
     """The rhythms of one node. ``start`` arms them; ``stop`` lets them run out."""
@@ -112,6 +85,8 @@ class Upkeep:
     searches: Searches
     gauge: DensityGauge
     checked: Checked = attrs.field(factory=Checked)
+    #: Does it live in the structured overlay? Else it joins, and there is nothing more to keep up.
+    structured: bool = True
     #: Called each time that the node has become part of its network.
     on_joined: Callable[[float], None] = lambda _now: None
     #: Whoever is behind a NAT probes more often, so that it keeps its address.
@@ -149,8 +124,9 @@ class Upkeep:
         else:
             self.membership.joined()
             self.emit(Joined(0))
-        self._arm_probe(now)
-        self._arm_refresh(now)
+        if self.structured:
+            self._arm_probe(now)
+            self._arm_refresh(now)
 
     def stop(self) -> None:
         self._stopped = True
@@ -176,7 +152,7 @@ class Upkeep:
 
     def on_peer(self, now: float, contact: Contact) -> None:
         """A contact entered or left the table: records near it may have other owners now."""
-        if self.storage.count and len(self._ranges) < RANGES_MAX:
+        if self.structured and self.storage.count and len(self._ranges) < RANGES_MAX:
             self._ranges.append((contact, None))
             if len(self._ranges) == 1:
                 self.timers.at(now + RANGE_PAUSE_S, self._range_step, None)
@@ -212,7 +188,7 @@ class Upkeep:
     def on_stored(self, now: float, kind: int, key: int) -> None:
         """A record entered the store: from now on it is looked after."""
         ends_at = self.storage.ends_at(now, kind, key)
-        if ends_at is not None:
+        if ends_at is not None and self.structured and not self.storage.is_placed(kind, key):
             # Anybody may store content again, or join a topic: that must not put off a look at the
             # owners for ever.
             anybody = kind in (Kind.CONTENT, Kind.MEMBER)
@@ -264,7 +240,8 @@ class Upkeep:
         self._sample = tuple(sample)
         self.bootstrap.begin(now)
         seeds = list({c.id: c for c in (*self.bootstrap.contacts(), *sample)}.values())
-        lookup = self._own_lookup(now, self.table.own_id, seeds, self.config.k)
+        want = self.config.k if self.structured else 1
+        lookup = self._own_lookup(now, self.table.own_id, seeds, want)
         assert isinstance(lookup, Lookup)
         timeout_s = self.searches.requests.first_timeout_s
         attempt = Attempt(Join(lookup), lookup, self.bootstrap, timeout_s)
@@ -285,9 +262,10 @@ class Upkeep:
             if self.membership.joined():
                 self.tasks.knocks.clear()
                 self.emit(Joined(len(self.table)))
-                self._refresh_far_buckets(now)
-                self._look_around_pause_s = LOOK_AROUND_FIRST_S
-                self._arm_look_around(now)
+                if self.structured:
+                    self._refresh_far_buckets(now)
+                    self._look_around_pause_s = LOOK_AROUND_FIRST_S
+                    self._arm_look_around(now)
                 self.on_joined(now)
         else:
             if self.membership.lost(now):
@@ -324,7 +302,7 @@ class Upkeep:
     def introduce(self, now: float) -> None:
         """It is another one now (it serves, or no more, or is elsewhere): its neighbours hear of it
         at once, and again as of a young node, as some may not check it so soon."""
-        if self.joined and not self._stopped:
+        if self.joined and self.structured and not self._stopped:
             self._look_around(now)
             self._look_around_pause_s = LOOK_AROUND_FIRST_S
             self._arm_look_around(now)
@@ -415,6 +393,8 @@ class Upkeep:
             contact.id, shared_bits, start=start, limit=RANGE_STEP
         )
         for held in near_records:
+            if held.placed:
+                continue
             kind, key = held.record.kind, held.record.key
             owners = self.table.closest(key, self.config.replicas)
             if len(owners) < self.config.replicas or contact.id ^ key <= owners[-1].id ^ key:

@@ -1,9 +1,11 @@
 """How a search goes about it: what ``via=`` takes. Frozen values."""
 
-from typing import final
+from math import inf
+from typing import Any, final
 
 import attrs
 
+from ..config import BUDGET_MAX
 from ..errors import LocalError
 
 #: S/Kademlia (Baumgart & Mies 2007) gains little beyond 8 paths; twice that is room to study it.
@@ -28,12 +30,153 @@ class Structured:
     disjoint: int = attrs.field(default=1, validator=_check_disjoint)
 
 
-_NAMED = {"structured": Structured()}
+#: Copies that a put places unless told otherwise: as many as a record has owners.
+COPIES = 8
+#: Copies are asked to be kept by one node after the other; more than this is a broadcast.
+COPIES_MAX = 1024
+_WHERE = ("random", "path", "publisher")
+_BY = ("uniform", "proportional", "square_root")
 
 
-def search_via(via: str | Structured) -> Structured:
+def _one_of(names: tuple[str, ...]) -> Any:
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value not in names:
+            raise LocalError(
+                f"{type(instance).__name__}({attribute.name}=...) is one of "
+                f"{', '.join(map(repr, names))}, got {value!r}"
+            )
+
+    return attrs.field(default=names[0], validator=validate)
+
+
+def _number(default: int, low: int, high: int) -> Any:
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise LocalError(
+                f"{type(instance).__name__}({attribute.name}=...) is a whole number from {low} to "
+                f"{high}, got {value!r}"
+            )
+
+    return attrs.field(default=default, validator=validate)
+
+
+def _switch() -> Any:
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, bool):
+            raise LocalError(
+                f"{type(instance).__name__}({attribute.name}=...) is True or False, got {value!r}"
+            )
+
+    return attrs.field(default=False, validator=validate)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Placement:
+    """Where the copies of a record go in the unstructured overlay, beside its publisher.
+
+    ``where``: "publisher" makes none; "path" leaves one at each step of a random walk; "random" at
+    random nodes. ``copies``: how many, on average over the records that this node publishes, and
+    ``by``: to each the same number ("uniform"), or by how often it was found lately, in
+    "proportional" shares or by its "square_root", which makes the searches of all of them together
+    the shortest (Cohen and Shenker 2002).
+    """
+
+    where: str = _one_of(_WHERE)
+    copies: int = _number(COPIES, 0, COPIES_MAX)
+    by: str = _one_of(_BY)
+
+
+def _placement_of(value: str | Placement) -> Placement:
+    if isinstance(value, Placement):
+        return value
+    if not isinstance(value, str) or value not in _WHERE:
+        names = ", ".join(map(repr, _WHERE))
+        raise LocalError(
+            f"placement is {names} or a Placement(where=..., copies=..., by=...), got {value!r}"
+        )
+    return Placement(where=value)
+
+
+def _budget_of(value: float | None) -> int | None:
+    """None: as much as a node passes on; ``math.inf`` for measurements."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return None if value is None else min(value, BUDGET_MAX)
+    if value == inf:
+        return BUDGET_MAX
+    raise LocalError(
+        f"budget is a number of messages, math.inf, or None for as many as a node passes on, "
+        f"got {value!r}"
+    )
+
+
+def _budgeted() -> Any:
+    return attrs.field(default=None, converter=_budget_of)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Flood:
+    """A search of the unstructured overlay that goes to all neighbours, and from each to all of its
+    own, ``ttl`` hops far.
+
+    ``reply``: the record comes back along the "path" that the search came by, or "direct" from its
+    holder, where members or neighbours only can be asked to speak to a stranger. ``ring``: first to
+    the neighbours, and farther only if they do not have it. ``budget``: messages that it may cost.
+    ``placement``: of a put, where the copies go; of a get, "path" leaves some on the way back.
+    """
+
+    ttl: int = _number(5, 1, 64)
+    reply: str = _one_of(("path", "direct"))
+    ring: bool = _switch()
+    budget: int | None = _budgeted()
+    placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Walk:
+    """A search of the unstructured overlay by random walkers, each ``ttl`` steps far.
+
+    ``check_every``: after so many steps a walker asks whether it is still needed; 0: never.
+    ``bias``: it prefers neighbours that have many themselves. ``state``: it does not go where
+    another one of this search went from the same node. The others are as in ``Flood``.
+    """
+
+    walkers: int = _number(16, 1, 256)
+    ttl: int = _number(64, 1, 255)
+    check_every: int = _number(4, 0, 255)
+    bias: bool = _switch()
+    state: bool = _switch()
+    reply: str = _one_of(("path", "direct"))
+    budget: int | None = _budgeted()
+    placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Index:
+    """A search of the unstructured overlay that asks index nodes who holds the record, and falls
+    back to ``Walk()`` where they do not know."""
+
+    placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
+
+
+Via = Structured | Flood | Walk | Index
+#: Of the unstructured overlay.
+Unstructured = Flood | Walk | Index
+
+_NAMED: dict[str, Via] = {
+    "structured": Structured(),
+    "flood": Flood(),
+    "walk": Walk(),
+    "index": Index(),
+}
+
+
+def search_via(via: str | Via) -> Via:
     """The search that a name or a value stands for. Raises ``LocalError``."""
-    if isinstance(via, Structured):
+    if isinstance(via, Via):
         return via
     if isinstance(via, str) and via in _NAMED:
         return _NAMED[via]

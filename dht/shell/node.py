@@ -4,7 +4,7 @@ A ``Node`` says in the user's words what the engine is asked in its own, and wai
 socket and reads no clock: its pump has them.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random, SystemRandom
@@ -30,11 +30,11 @@ from ..core.channel.face import Channel
 from ..core.channel.plain import PlainChannel
 from ..core.channel.secure import SecureChannel
 from ..core.engine import Engine
-from ..core.events import OperationFinished
+from ..core.events import OperationFinished, OperationId
 from ..core.operations import Shared
 from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome
-from ..core.via import Structured, search_via
-from ..errors import InternalError, LocalError, QuorumNotReached
+from ..core.via import Structured, Via, search_via
+from ..errors import InternalError, LocalError, NoPeers, QuorumNotReached
 from ..identity import Identity
 from ..keyspace import Key, content_key, plain_key, record_name, signed_key, topic_key
 from ..network import Network
@@ -57,7 +57,8 @@ from .pump import DatagramPort, Pump
 from .stats import Stats, stats_of
 from .stream import EventStream
 
-_MAIN = Network.named()
+#: Where a node can live.
+OVERLAYS = ("structured", "unstructured", "both")
 #: Operations under way at once in ``get_many`` and ``put_many``.
 IN_FLIGHT = 16
 
@@ -136,7 +137,7 @@ class Node:
         if_version: int | None = None,
         replicas: int | None = None,
         quorum: int | None = None,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
     ) -> PutOutcome:
         """Stores a value under a key, for ``ttl`` seconds (24 hours unless given, and at most; 7
         days at most with an author).
@@ -151,19 +152,9 @@ class Node:
         if author is not None:
             check_author(author)
         kind, place, name = self._place(key, author)
+        start = self._putting(via, if_version=if_version, replicas=replicas, quorum=quorum)
         return await self._pump.operate(
-            PutOutcome,
-            self._engine.start_put,
-            kind,
-            place,
-            value,
-            ttl_s=ttl,
-            author=author,
-            name=name,
-            if_version=if_version,
-            replicas=replicas,
-            quorum=quorum,
-            disjoint=search_via(via).disjoint,
+            PutOutcome, start, kind, place, value, ttl_s=ttl, author=author, name=name
         )
 
     @overload
@@ -173,7 +164,8 @@ class Node:
         *,
         author: _Author | None = None,
         quorum: int = 1,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
+        fallback: str | Via | None = None,
         default: None = None,
     ) -> bytes | None: ...
 
@@ -184,7 +176,8 @@ class Node:
         *,
         author: _Author | None = None,
         quorum: int = 1,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
+        fallback: str | Via | None = None,
         default: _T,
     ) -> bytes | _T: ...
 
@@ -194,7 +187,8 @@ class Node:
         *,
         author: _Author | None = None,
         quorum: int = 1,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
+        fallback: str | Via | None = None,
         default: _T | None = None,
     ) -> bytes | _T | None:
         """The value, or ``default`` when nobody has the key or it was deleted; with ``author`` of
@@ -202,8 +196,14 @@ class Node:
 
         With ``quorum`` 1 the first valid record found; with more, the newest of so many owners,
         and ``QuorumNotReached`` when fewer hold one.
+
+        ``via``: how it is searched for: "structured", "flood", "walk", "index", or one of these
+        with options, as ``Walk(walkers=32)``. ``fallback``: a second search, tried when the first
+        finds nothing; with it "structured" then "walk" finds what only the unstructured overlay
+        holds.
         """
-        return _value(await self.fetch(key, author=author, quorum=quorum, via=via), default)
+        outcome = await self.fetch(key, author=author, quorum=quorum, via=via, fallback=fallback)
+        return _value(outcome, default)
 
     async def fetch(
         self,
@@ -211,11 +211,12 @@ class Node:
         *,
         author: _Author | None = None,
         quorum: int = 1,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
+        fallback: str | Via | None = None,
     ) -> GetOutcome:
         """What ``get`` does, with everything that is known of it: the record and the way there."""
         kind, place, _ = self._place(key, author)
-        return await self._fetch(kind, place, quorum=quorum, via=via)
+        return await self._fetch(kind, place, quorum=quorum, via=via, fallback=fallback)
 
     async def delete(
         self,
@@ -224,25 +225,16 @@ class Node:
         author: core_author.Author | None = None,
         replicas: int | None = None,
         quorum: int | None = None,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
     ) -> PutOutcome:
         """Deletes a key: stores a tombstone, which wins over every older version. Only its
         ``author`` can delete a signed record."""
         if author is not None:
             check_author(author)
         kind, place, name = self._place(key, author)
+        start = self._putting(via, replicas=replicas, quorum=quorum)
         return await self._pump.operate(
-            PutOutcome,
-            self._engine.start_put,
-            kind,
-            place,
-            b"",
-            tombstone=True,
-            author=author,
-            name=name,
-            replicas=replicas,
-            quorum=quorum,
-            disjoint=search_via(via).disjoint,
+            PutOutcome, start, kind, place, b"", tombstone=True, author=author, name=name
         )
 
     # ---- content: the key is derived from the value ----
@@ -254,7 +246,7 @@ class Node:
         ttl: float | None = None,
         replicas: int | None = None,
         quorum: int | None = None,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
     ) -> PutOutcome:
         """Stores an immutable value, for ``ttl`` seconds (24 hours unless given, 7 days at most).
 
@@ -262,30 +254,21 @@ class Node:
         """
         # The engine says what is wrong with a value that is none.
         key = content_key(value_hash(value)) if isinstance(value, bytes) else Key(0)
-        return await self._pump.operate(
-            PutOutcome,
-            self._engine.start_put,
-            Kind.CONTENT,
-            key,
-            value,
-            ttl_s=ttl,
-            replicas=replicas,
-            quorum=quorum,
-            disjoint=search_via(via).disjoint,
-        )
+        start = self._putting(via, replicas=replicas, quorum=quorum)
+        return await self._pump.operate(PutOutcome, start, Kind.CONTENT, key, value, ttl_s=ttl)
 
     @overload
     async def get_content(
-        self, key: Key, *, via: str | Structured = "structured", default: None = None
+        self, key: Key, *, via: str | Via | None = None, default: None = None
     ) -> bytes | None: ...
 
     @overload
     async def get_content(
-        self, key: Key, *, via: str | Structured = "structured", default: _T
+        self, key: Key, *, via: str | Via | None = None, default: _T
     ) -> bytes | _T: ...
 
     async def get_content(
-        self, key: Key, *, via: str | Structured = "structured", default: _T | None = None
+        self, key: Key, *, via: str | Via | None = None, default: _T | None = None
     ) -> bytes | _T | None:
         """The value that ``put_content`` stored under this key, or ``default``."""
         if not isinstance(key, Key):
@@ -346,7 +329,7 @@ class Node:
         keys: Iterable[_KeyT],
         *,
         quorum: int = 1,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
         default: _T | None = None,
     ) -> dict[_KeyT, bytes | _T | None]:
         """The values of many keys, each as ``get`` finds it, by key; missing ones are ``default``.
@@ -357,18 +340,8 @@ class Node:
         if isinstance(keys, str):
             raise LocalError(f"keys are several, got {keys!r}; for one there is get()")
         wanted = {key: plain_key(key) for key in _items("keys", keys)}
-        shared, disjoint = Shared(), search_via(via).disjoint
-        starts = [
-            partial(
-                self._engine.start_get,
-                kind=Kind.PLAIN,
-                key=place,
-                quorum=quorum,
-                disjoint=disjoint,
-                shared=shared,
-            )
-            for place in wanted.values()
-        ]
+        start = self._getting(via, quorum=quorum, shared=Shared())
+        starts = [partial(start, kind=Kind.PLAIN, key=place) for place in wanted.values()]
         finished = await self._pump.operate_each(starts, limit=IN_FLIGHT)
         outcomes = _outcomes(GetOutcome, wanted, finished)
         return {key: _value(outcome, default) for key, outcome in outcomes.items()}
@@ -380,7 +353,7 @@ class Node:
         ttl: float | None = None,
         replicas: int | None = None,
         quorum: int | None = None,
-        via: str | Structured = "structured",
+        via: str | Via | None = None,
     ) -> dict[_KeyT, PutOutcome]:
         """Stores many values, each as ``put`` does; what became of each, by key.
 
@@ -392,19 +365,9 @@ class Node:
         for value in values.values():  # before anything is stored
             check_value(value, self._engine.config.value_size_max)
         places = {key: plain_key(key) for key in values}
-        shared, disjoint = Shared(), search_via(via).disjoint
+        start = self._putting(via, replicas=replicas, quorum=quorum, shared=Shared())
         starts = [
-            partial(
-                self._engine.start_put,
-                kind=Kind.PLAIN,
-                key=places[key],
-                value=value,
-                ttl_s=ttl,
-                replicas=replicas,
-                quorum=quorum,
-                disjoint=disjoint,
-                shared=shared,
-            )
+            partial(start, kind=Kind.PLAIN, key=places[key], value=value, ttl_s=ttl)
             for key, value in values.items()
         ]
         finished = await self._pump.operate_each(starts, limit=IN_FLIGHT)
@@ -413,14 +376,19 @@ class Node:
     # ---- looking around ----
 
     async def lookup(
-        self, target: _ApplicationKey, *, via: str | Structured = "structured"
+        self, target: _ApplicationKey, *, via: str | Via | None = None
     ) -> LookupOutcome:
         """The live nodes nearest to a key, nearest first, and the way the search took."""
+        chosen = self._via(via)
+        if not isinstance(chosen, Structured):
+            raise LocalError(
+                f"a lookup goes by distance: it is for the structured overlay, got via={via!r}"
+            )
         return await self._pump.operate(
             LookupOutcome,
             self._engine.start_lookup,
             plain_key(target),
-            disjoint=search_via(via).disjoint,
+            disjoint=chosen.disjoint,
         )
 
     def events(self) -> EventStream:
@@ -446,16 +414,86 @@ class Node:
         return Kind.SIGNED, signed_key(AuthorId.of(author).public_key, name), name
 
     async def _fetch(
-        self, kind: Kind, key: Key, *, quorum: int, via: str | Structured
+        self,
+        kind: Kind,
+        key: Key,
+        *,
+        quorum: int,
+        via: str | Via | None,
+        fallback: str | Via | None = None,
     ) -> GetOutcome:
-        return await self._pump.operate(
-            GetOutcome,
-            self._engine.start_get,
-            kind,
-            key,
-            quorum=quorum,
-            disjoint=search_via(via).disjoint,
-        )
+        second = None if fallback is None else self._getting(fallback, quorum=1)
+        start = self._getting(via, quorum=quorum)
+        try:
+            outcome = await self._pump.operate(GetOutcome, start, kind, key)
+        except NoPeers:
+            if second is None:
+                raise
+        else:
+            if second is None or outcome.record is not None or outcome.deleted is not None:
+                return outcome
+        return await self._pump.operate(GetOutcome, second, kind, key)
+
+    def _via(self, via: str | Via | None) -> Via:
+        """The search that was chosen, or else the one that fits the overlay we live in."""
+        if via is None:
+            via = "walk" if self._engine.overlay == "unstructured" else "structured"
+        chosen = search_via(via)
+        elsewhere = "unstructured" if isinstance(chosen, Structured) else "structured"
+        if self._engine.overlay == elsewhere:
+            raise LocalError(
+                f"via={via!r} needs another overlay: this node was opened with "
+                f"overlay={elsewhere!r}; open it with overlay='both'"
+            )
+        return chosen
+
+    def _getting(
+        self, via: str | Via | None, *, quorum: int, shared: Shared | None = None
+    ) -> Callable[..., OperationId]:
+        """What starts a get; it takes the time, the kind and the key."""
+        chosen = self._via(via)
+        if isinstance(chosen, Structured):
+            return partial(
+                self._engine.start_get, quorum=quorum, disjoint=chosen.disjoint, shared=shared
+            )
+        if quorum != 1:
+            raise LocalError(
+                "quorum counts owners, and there are none in the unstructured overlay: leave it "
+                f"at 1 with via={via!r}, got {quorum!r}"
+            )
+        return partial(self._engine.start_search, via=chosen)
+
+    def _putting(
+        self,
+        via: str | Via | None,
+        *,
+        if_version: int | None = None,
+        replicas: int | None = None,
+        quorum: int | None = None,
+        shared: Shared | None = None,
+    ) -> Callable[..., OperationId]:
+        """What starts a put; it takes the time, the kind, the key, the value and so on."""
+        chosen = self._via(via)
+        if isinstance(chosen, Structured):
+            return partial(
+                self._engine.start_put,
+                if_version=if_version,
+                replicas=replicas,
+                quorum=quorum,
+                disjoint=chosen.disjoint,
+                shared=shared,
+            )
+        for name, value in (
+            ("if_version", if_version),
+            ("replicas", replicas),
+            ("quorum", quorum),
+        ):
+            if value is not None:
+                raise LocalError(
+                    f"{name} is for owners, and there are none in the unstructured overlay: leave "
+                    f"it out with via={via!r} (its placement says how many copies), got {value!r}"
+                )
+        return partial(self._engine.start_place, via=chosen)
 
 
 @asynccontextmanager
@@ -469,6 +507,7 @@ async def open_node(
     data_dir: PathLike | None = None,
     advertise: str | Iterable[str] = (),
     client: bool | None = None,
+    overlay: str = "structured",
     config: Config = Config(),
 ) -> AsyncIterator[Node]:
     """A node that runs while the ``async with`` block does.
@@ -487,7 +526,8 @@ async def open_node(
     that is neither where it listens nor where they see its datagrams come from. ``client``: True
     asks, and never serves; False serves; None serves if strangers can reach it. On local addresses
     it does so at once, elsewhere when it has found out, by the help of others; ``stats()`` and
-    ``events()`` say what it found.
+    ``events()`` say what it found. ``overlay``: "structured", where every key has its owners;
+    "unstructured", where it is searched for; or "both".
 
     What the block raises arrives as it was raised, never in an exception group. Raises
     ``LocalError`` for arguments that cannot be, for an address that cannot be listened on, for a
@@ -507,6 +547,9 @@ async def open_node(
     if not where:
         raise LocalError(f"listen is one or several 'host:port', got {listen!r}")
     _check_type("client", client, bool, optional=True)
+    if overlay not in OVERLAYS:
+        names = ", ".join(map(repr, OVERLAYS))
+        raise LocalError(f"overlay is one of {names}, got {overlay!r}")
     random = SystemRandom()
     directory = await open_data_dir(data_dir)
     try:
@@ -525,6 +568,7 @@ async def open_node(
                 data_dir=directory,
                 advertise=told,
                 client=client,
+                overlay=overlay,
                 config=config,
             ) as node:
                 yield node
@@ -546,6 +590,7 @@ async def run_node(
     data_dir: DataDir | None = None,
     advertise: tuple[Address, ...] = (),
     client: bool | None = None,
+    overlay: str = "structured",
     config: Config = Config(),
     network: Network = _MAIN,
     author: core_author.Author | None = None,
@@ -568,6 +613,7 @@ async def run_node(
         bootstrap=bootstrap,
         remembered=None if data_dir is None else dict(data_dir.known_nodes),
         client=client,
+        overlay=overlay,
         advertised=bool(advertise),
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
         private_network=network.is_secret,

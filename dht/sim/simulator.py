@@ -59,6 +59,8 @@ class SimNode(Member):
     config: Config = attrs.field(repr=False)
     #: None: it finds out whether it is reached.
     client: bool | None
+    #: "structured", "unstructured" or "both".
+    overlay: str
     #: Its wall clock is this many seconds ahead of everybody's.
     skew_s: float
     #: How often it was started: a caller who remembers it can tell that it crashed in between.
@@ -89,7 +91,8 @@ class Simulator(World[SimNode]):
     gives each index another one. ``config`` is that of nodes which are not given another.
     ``private_network``: everybody trusts everybody, as with a network key, so plain records are
     taken everywhere. ``encrypted``: they speak as nodes outside do, which takes a few times as
-    long; their ``Config.encrypted`` counts for nothing here.
+    long; their ``Config.encrypted`` counts for nothing here. ``overlay``: where nodes live that are
+    not told otherwise, "structured", "unstructured" or "both".
     """
 
     def __init__(
@@ -102,12 +105,14 @@ class Simulator(World[SimNode]):
         private_network: bool = True,
         encrypted: bool = False,
         addresses: Callable[[int], Address] | None = None,
+        overlay: str = "structured",
     ) -> None:
         super().__init__(seed, links=links)
         self.config = config
         self.local = local
         self.private_network = private_network
         self.encrypted = encrypted
+        self.overlay = overlay
         self._addresses = addresses
         self._random = Random(f"{seed} nodes")
         self._running: dict[int, SimNode] = {}
@@ -140,6 +145,7 @@ class Simulator(World[SimNode]):
         address: Address | None = None,
         skew_s: float = 0.0,
         nat: Nat | None = None,
+        overlay: str | None = None,
     ) -> SimNode:
         """A new node, which begins to join at once; with ``nat`` behind that one.
 
@@ -159,6 +165,7 @@ class Simulator(World[SimNode]):
             contact=contact_at(identity.public_key, address),
             config=self.config if config is None else config,
             client=client,
+            overlay=overlay or self.overlay,
             skew_s=skew_s,
             nat=nat,
         )
@@ -238,6 +245,7 @@ class Simulator(World[SimNode]):
             contact=contact_at(identity.public_key, address),
             config=self.config,
             client=True,
+            overlay=self.overlay,
             skew_s=0.0,
             machine=machine,
         )
@@ -293,6 +301,7 @@ class Simulator(World[SimNode]):
             bootstrap=bootstrap,
             client=node.client,
             private_network=self.private_network,
+            overlay=node.overlay,
         )
         node.machine = engine
         self._running[node.index] = node

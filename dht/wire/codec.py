@@ -65,15 +65,51 @@ def unpack_contacts_untrusted(contacts4: bytes, contacts6: bytes) -> list[Contac
     """
     if len(contacts4) % CONTACT4_SIZE or len(contacts6) % CONTACT6_SIZE:
         raise RemoteError(f"contact lists of {len(contacts4)} and {len(contacts6)} bytes")
-    chunks = [
-        contacts4[start : start + CONTACT4_SIZE]
-        for start in range(0, len(contacts4), CONTACT4_SIZE)
-    ]
-    for start in range(0, len(contacts6), CONTACT6_SIZE):
-        chunk = contacts6[start : start + CONTACT6_SIZE]
+    chunks = _chunks(contacts4, CONTACT4_SIZE)
+    for chunk in _chunks(contacts6, CONTACT6_SIZE):
         if not chunk.startswith(_IPV4_MAPPED, PUBLIC_KEY_SIZE):  # one peer, one address
             chunks.append(chunk)
     return [contact for contact in map(unpack_contact, chunks) if contact.reachable]
+
+
+def pack_marked(marked: Iterable[tuple[Contact, bytes]]) -> tuple[bytes, bytes, bytes]:
+    """Contacts that each have a mark of some bytes: the packed IPv4 contacts, the packed IPv6
+    contacts, and the marks in that order."""
+    marked = list(marked)
+    four = [each for each in marked if len(each[0].packed) == CONTACT4_SIZE]
+    six = [each for each in marked if len(each[0].packed) != CONTACT4_SIZE]
+    return (
+        b"".join([contact.packed for contact, _ in four]),
+        b"".join([contact.packed for contact, _ in six]),
+        b"".join([mark for _, mark in (*four, *six)]),
+    )
+
+
+def marked_untrusted(
+    contacts4: bytes, contacts6: bytes, marks: bytes, *, mark_size: int
+) -> list[tuple[Contact, bytes]]:
+    """The contacts with their marks, without those that nobody can be reached at.
+
+    Raises ``RemoteError`` for a list with a part of a contact, or with more or fewer marks.
+    """
+    if len(contacts4) % CONTACT4_SIZE or len(contacts6) % CONTACT6_SIZE:
+        raise RemoteError(f"contact lists of {len(contacts4)} and {len(contacts6)} bytes")
+    count = len(contacts4) // CONTACT4_SIZE + len(contacts6) // CONTACT6_SIZE
+    if len(marks) != count * mark_size:
+        raise RemoteError(f"{count} contacts with {len(marks)} bytes of marks")
+    chunks = _chunks(contacts4, CONTACT4_SIZE) + _chunks(contacts6, CONTACT6_SIZE)
+    found = []
+    for chunk, mark in zip(chunks, _chunks(marks, mark_size), strict=True):
+        if len(chunk) == CONTACT6_SIZE and chunk.startswith(_IPV4_MAPPED, PUBLIC_KEY_SIZE):
+            continue  # one peer, one address
+        contact = unpack_contact(chunk)
+        if contact.reachable:
+            found.append((contact, mark))
+    return found
+
+
+def _chunks(packed: bytes, size: int) -> list[bytes]:
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 def address_untrusted(packed: bytes) -> Address:

@@ -6,12 +6,12 @@ C, so that bad input ends there; what one field says of another is checked in ``
 """
 
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta
 
-from ..config import DATAGRAM_SIZE_MAX
+from ..config import BUDGET_MAX, DATAGRAM_SIZE_MAX
 from ..contacts import ADDRESS6_SIZE, CONTACT4_SIZE, CONTACT6_SIZE
 from ..records import HASH_SIZE, VERSION_MAX
 
@@ -22,6 +22,12 @@ NONCE_SIZE = 8
 COUNT_MAX = 64
 #: Memory, and what a page may say: the members of a topic that a holder keeps.
 MEMBERS_MAX = 256
+#: What everybody knows a search by; drawn by whoever issues it.
+SEARCH_ID_SIZE = 8
+#: Bytes that a neighbour is described by, beside its contact.
+MARK_SIZE = 2
+#: Keys that one ``Announce`` names: as many as fit a datagram.
+SLOTS_MAX = 24
 #: Bytes of the digest by which holders see that they hold the same members.
 DIGEST_SIZE = 8
 
@@ -32,6 +38,15 @@ WANT_IPV6 = 4
 CONTACTS_TOO = 8  #: ``Get``: closer contacts even beside a record (for quorum reads)
 HANDOVER = 16  #: ``Store``: from a holder, not from the writer; ``Find``, ``Browse``: for a repair
 HASHES = 32  #: ``Fetch``: the range is one of the list of piece hashes, not of the value
+LEASE = 64  #: ``Store``: a copy for the unstructured overlay, which no owner looks after
+NO_TABLE = 128  #: the asker is in no structured overlay: do not keep it in a routing table
+
+# Bits of a ``Search``'s ``style``.
+WALK = 1  #: to one random neighbour, not to all
+DIRECT = 2  #: who holds it says so to the issuer itself, not back along the path
+STATE = 4  #: a walker does not go where this search has been sent from here before
+BIAS = 8  #: a walker prefers neighbours that have many themselves
+KEEP = 16  #: whoever passes the record back keeps a copy
 
 
 class Status(IntEnum):
@@ -107,6 +122,11 @@ _Contact = Annotated[bytes, Meta(min_length=CONTACT4_SIZE, max_length=CONTACT6_S
 _Seen = Annotated[bytes, Meta(max_length=ADDRESS6_SIZE)]
 _DialStatus = Annotated[int, Meta(ge=0, le=3)]
 _Taking = Annotated[int, Meta(ge=0, le=3)]
+_SearchId = Annotated[bytes, Meta(min_length=SEARCH_ID_SIZE, max_length=SEARCH_ID_SIZE)]
+_Byte = Annotated[int, Meta(ge=0, le=255)]
+_Budget = Annotated[int, Meta(ge=0, le=BUDGET_MAX)]
+#: A packed contact, or nothing.
+_Issuer = Annotated[bytes, Meta(max_length=CONTACT6_SIZE)]
 
 
 class Copy(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -216,6 +236,119 @@ class Browse(_Message, frozen=True, tag=6):
     count: _Count
 
 
+# ---- the unstructured overlay ----
+
+
+class Shuffle(_Message, frozen=True, tag=32):
+    """These neighbours of mine are yours now; give me at most ``count`` of yours in return.
+
+    ``marks``: two bytes of the asker itself, then two of each contact, those with IPv4 addresses
+    first: bit 7 of the first says that it keeps an index, the other bits how many shuffles ago it
+    gave its entry out; the second how many neighbours it has. ``indexes``: nodes that keep an
+    index, and a byte each in ``ages``: how many intervals of 10 s ago that was heard of them.
+    """
+
+    flags: _Flags
+    count: _Count
+    contacts4: _Packed
+    contacts6: _Packed
+    marks: _Packed
+    indexes4: _Packed
+    indexes6: _Packed
+    ages: _Packed
+
+
+class Introduce(_Message, frozen=True, tag=33):
+    """Somebody new looks for neighbours: ``newcomer``, a packed contact, or, if that is empty, the
+    asker. Pass it on to a random neighbour ``ttl`` times; the last one takes it in."""
+
+    flags: _Flags
+    newcomer: _Issuer
+    ttl: _Byte
+
+
+class Search(_Message, frozen=True, tag=34):
+    """Who holds the record of this slot? Answered with it, or ``Taken`` and passed on.
+
+    ``walker``: the number of a random walker, 0 in a flood. ``ttl``: how often it may be sent on
+    from here; ``hops``: how often it was sent so far, this time included. ``budget``: messages that
+    this branch may cost beyond this one; ``hits``: how many of it may open to the issuer.
+    ``check_every``: after so many hops a walker asks ``issuer``, a packed contact, whether to go
+    on; 0: never.
+    """
+
+    flags: _Flags
+    id: _SearchId
+    kind: _SingleKind
+    key: _Key
+    style: _Flags
+    walker: _Byte
+    ttl: _Byte
+    hops: _Byte
+    budget: _Budget
+    hits: _Byte
+    check_every: _Byte
+    issuer: _Issuer
+
+
+class Hit(_Message, frozen=True, tag=35):
+    """Your search found this, at ``holder``, a packed contact, ``hops`` away from the issuer.
+    Without a copy: ask me for it."""
+
+    flags: _Flags
+    id: _SearchId
+    walker: _Byte
+    hops: _Byte
+    holder: _Issuer
+    copy: Copy | None
+
+
+class Done(_Message, frozen=True, tag=36):
+    """The part of your search that went through me has ended: ``messages`` were sent for it beyond
+    me, of which ``duplicates`` to nodes that had seen it, and ``nodes`` were asked. Of a walker:
+    ``messages`` is how many hops it came in all."""
+
+    flags: _Flags
+    id: _SearchId
+    walker: _Byte
+    messages: _Budget
+    duplicates: _Budget
+    nodes: _Budget
+
+
+class Wanted(_Message, frozen=True, tag=37):
+    """Is your search still on? Asked by a walker after ``hops`` hops; ``last``: it ends here."""
+
+    flags: _Flags
+    id: _SearchId
+    walker: _Byte
+    hops: _Byte
+    last: bool
+
+
+class Slot(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A place where a record is held, for ``lease_s`` seconds more."""
+
+    kind: _SingleKind
+    key: _Key
+    lease_s: _Seconds
+
+
+class Announce(_Message, frozen=True, tag=38):
+    """I hold the records of these slots: tell whoever looks for them."""
+
+    flags: _Flags
+    slots: Annotated[tuple[Slot, ...], Meta(max_length=SLOTS_MAX)]
+
+
+class Holders(_Message, frozen=True, tag=39):
+    """Who has announced that it holds the record of this slot?"""
+
+    flags: _Flags
+    kind: _SingleKind
+    key: _Key
+
+
 # ---- answers; ``time_s`` is the answerer's wall clock, in seconds since 1970 ----
 
 
@@ -276,6 +409,28 @@ class Taken(_Message, frozen=True, tag=48):
     status: _Taking
 
 
+class Shuffled(_Message, frozen=True, tag=49):
+    """Neighbours in return, in the form of ``Shuffle``."""
+
+    time_s: _Seconds
+    contacts4: _Packed
+    contacts6: _Packed
+    marks: _Packed
+    indexes4: _Packed
+    indexes6: _Packed
+    ages: _Packed
+
+
+class Holding(_Message, frozen=True, tag=50):
+    """Who holds it, and which index nodes may know more of this key; packed contacts."""
+
+    time_s: _Seconds
+    contacts4: _Packed
+    contacts6: _Packed
+    indexes4: _Packed
+    indexes6: _Packed
+
+
 class Page(_Message, frozen=True, tag=21):
     """Members of a topic, tombstones too, in the order of their authors' keys.
 
@@ -292,11 +447,31 @@ class Page(_Message, frozen=True, tag=21):
     contacts6: _Packed
 
 
-Request = Ping | Find | Get | Store | Fetch | Browse | Reach | Dial | Knock
-Answer = Pong | Nodes | Found | Stored | Block | Page | Dialling | Taken
+Request = (
+    Ping
+    | Find
+    | Get
+    | Store
+    | Fetch
+    | Browse
+    | Reach
+    | Dial
+    | Knock
+    | Shuffle
+    | Introduce
+    | Search
+    | Hit
+    | Done
+    | Wanted
+    | Announce
+    | Holders
+)
+Answer = Pong | Nodes | Found | Stored | Block | Page | Dialling | Taken | Shuffled | Holding
 Message = Request | Answer
 
 #: For the hot path: ``type(message) in REQUEST_TYPES`` costs a tenth of ``isinstance``.
-REQUEST_TYPES = frozenset({Ping, Find, Get, Store, Fetch, Browse, Reach, Dial, Knock})
+REQUEST_TYPES = frozenset(get_args(Request))
 #: Those by which nodes find out whether strangers reach them.
 REACH_TYPES = frozenset({Reach, Dial, Knock})
+#: Those of the unstructured overlay.
+OVERLAY_TYPES = frozenset({Shuffle, Introduce, Search, Hit, Done, Wanted, Announce, Holders})

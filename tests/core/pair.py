@@ -49,6 +49,8 @@ from dht.wire.messages import (
     Status,
     Store,
     Stored,
+    Taken,
+    Taking,
 )
 
 #: What the wall clocks say at virtual time 0.
@@ -171,6 +173,7 @@ class Manners:
                 return Dialling(self.time_s, DialStatus.NOBODY)
             case Knock():
                 return None
+        return Taken(self.time_s, Taking.NOT_HERE)
 
 
 def frame(public_key: bytes, message: Message, request_id: bytes) -> bytes:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dht.config import Config
 from dht.contacts import Address, Contact, contact_at, is_local, pack_address, port_of
+from dht.core.checked import STRANGER_AGAIN_S, Checked
 from dht.core.dialback import (
     DIAL_PER_ASKER,
     DIAL_PER_SUBNET,
@@ -26,7 +27,6 @@ from dht.core.dialback import (
 )
 from dht.core.machine import FINISHED, Ask, Wait
 from dht.core.routing import RoutingTable
-from dht.core.upkeep import STRANGER_AGAIN_S, Checked
 from dht.keyspace import node_id
 from dht.wire.codec import contact_untrusted
 from dht.wire.messages import Dialling, DialStatus, Pong

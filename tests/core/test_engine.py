@@ -530,7 +530,7 @@ def net_owner(net: Net, client: Peer, status: Status | None = Status.STORED) -> 
     elif status is not Status.STORED:
         manners.store = lambda _: Stored(manners.time_s, status, 0, None, b"", b"")
     owner = net.stranger(reply=manners)
-    client.engine._peers.on_alive(net.now, owner.contact, Pong(manners.time_s, b""))
+    client.engine._peers.on_alive(net.now, owner.contact, Pong(manners.time_s, b""), True)
     return owner
 
 

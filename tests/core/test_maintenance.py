@@ -364,6 +364,7 @@ class Holder(AtHome):
         remaining_ms: int,
         if_version: int | None,
         handover: bool = False,
+        placed: bool = False,
     ) -> tuple[Status, Record | None]:
         self.taken += 1
         return super().keep(now, record, remaining_ms=remaining_ms, if_version=if_version)

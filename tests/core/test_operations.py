@@ -115,6 +115,7 @@ class AtHome:
         remaining_ms: int,
         if_version: int | None,
         handover: bool = False,
+        placed: bool = False,
     ) -> tuple[Status, Record | None]:
         if self.refuses is not None:
             return self.refuses, self.store

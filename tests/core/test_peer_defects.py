@@ -19,6 +19,7 @@ from dht.contacts import Address, Contact, contact_at, pack_address
 from dht.core.channel.handshakes import Starting
 from dht.core.channel.packets import INIT_ROOM, NO_TOKEN, REPLY
 from dht.core.channel.secure import SecureChannel
+from dht.core.checked import STRANGERS_REMEMBERED_MAX
 from dht.core.engine import Engine
 from dht.core.events import PeerAdded
 from dht.core.knocks import OPEN_MAX
@@ -26,7 +27,6 @@ from dht.core.requests import LATE_MAX, PEERS_MAX
 from dht.core.responder import Responder
 from dht.core.routing import RoutingTable
 from dht.core.storage import Storage
-from dht.core.upkeep import STRANGERS_REMEMBERED_MAX
 from dht.errors import DHTError
 from dht.identity import Identity
 from dht.keyspace import Key, key_bytes, owners, plain_key
@@ -191,7 +191,7 @@ def test_an_answer_from_elsewhere_is_no_answer(answer: Message, wrong: str) -> N
 
 def _friend(net: Net, client: Peer) -> Stranger:
     stranger = net.stranger(reply=Manners(net))
-    client.engine._peers.on_alive(net.now, stranger.contact, Pong(0, b""))
+    client.engine._peers.on_alive(net.now, stranger.contact, Pong(0, b""), True)
     return stranger
 
 

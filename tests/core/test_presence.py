@@ -12,10 +12,10 @@ from dht.config import Config
 from dht.contacts import Address, contact_at, ip_of, pack_address, subnet_of
 from dht.core.channel.face import Opened
 from dht.core.channel.plain import PlainChannel
+from dht.core.checked import STRANGER_AGAIN_S
 from dht.core.events import AddressChanged, Joined, PeerRemoved, ReachabilityChanged
 from dht.core.presence import AROUND_FIRST_S, AROUND_MAX, KEEP_OPEN_S
 from dht.core.reachability import RECHECK_S
-from dht.core.upkeep import STRANGER_AGAIN_S
 from dht.wire.codec import decode_untrusted
 from dht.wire.messages import (
     CLIENT,

@@ -28,6 +28,7 @@ from dht.wire.messages import (
     CONTACTS_TOO,
     HANDOVER,
     HASHES,
+    OVERLAY_TYPES,
     REACH_TYPES,
     REQUEST_ID_SIZE,
     WANT_IPV4,
@@ -100,7 +101,9 @@ def get(key: int = 7, flags: int = WANT_IPV4) -> Get:
 
 
 @given(
-    request=strategies.requests().filter(lambda each: type(each) not in REACH_TYPES),
+    request=strategies.requests().filter(
+        lambda each: type(each) not in REACH_TYPES | OVERLAY_TYPES
+    ),
     known=st.lists(strategies.contacts(), max_size=40),
     held=st.lists(strategies.records(places=st.just(Key(7))), max_size=2),
     room=st.integers(300, ROOM),

@@ -8,6 +8,7 @@ import pytest
 
 from dht.config import Config
 from dht.contacts import Address, contact_at, pack_address
+from dht.core.checked import STRANGER_AGAIN_S, STRANGERS_REMEMBERED_MAX
 from dht.core.events import Alone, Joined, JoinFailed, PeerRemoved
 from dht.core.maintenance import Due, RepairSchedule
 from dht.core.storage import Storage
@@ -16,9 +17,7 @@ from dht.core.upkeep import (
     RANGE_STEP,
     RANGES_MAX,
     REPAIRS_MAX,
-    STRANGER_AGAIN_S,
     STRANGERS_MAX,
-    STRANGERS_REMEMBERED_MAX,
 )
 from dht.errors import NoPeers
 from dht.keyspace import Key, content_key, key_bytes, plain_key

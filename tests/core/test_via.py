@@ -15,7 +15,7 @@ def test_a_number_of_paths_that_cannot_be_is_shown(disjoint: object) -> None:
     assert repr(disjoint) in str(caught.value)
 
 
-@pytest.mark.parametrize("via", ["flood", "", None, 1, Structured])
+@pytest.mark.parametrize("via", ["flooding", "", None, 1, Structured])
 def test_an_unknown_search_is_shown_with_those_that_there_are(via: object) -> None:
     with pytest.raises(LocalError, match="'structured'") as caught:
         search_via(via)  # type: ignore[arg-type]

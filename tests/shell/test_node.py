@@ -234,7 +234,7 @@ _PUT: list[_Mistakes] = [
     ("if_version", [-1, True, "1", 1.5, 2**63, 2**70]),
     ("replicas", [0, -1, 65, True, "8", 1.5]),
     ("quorum", [0, -1, 9, True, "1", 1.5]),
-    ("via", ["flood", None, 1]),
+    ("via", ["flood", "flooding", 1]),
 ]
 # A str is an iterable of its characters, which nobody means by "several keys".
 _CALLS: list[tuple[str, dict[str, Any], list[_Mistakes]]] = [

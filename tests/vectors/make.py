@@ -259,6 +259,7 @@ def _messages() -> list[wire.Message]:
         wire.Block(time_s=NOW_S, offset=0, data=b""),
         wire.Dialling(time_s=NOW_S, status=wire.DialStatus.WILL),
         wire.Dialling(time_s=NOW_S, status=wire.DialStatus.BUSY),
+        *_overlay_messages(packed4, packed6, key, copy),
         wire.Found(time_s=NOW_S, copy=copy_of(signed, 1), contacts4=b"", contacts6=b""),
         wire.Page(
             time_s=NOW_S,
@@ -278,6 +279,74 @@ def _messages() -> list[wire.Message]:
             contacts4=packed4,
             contacts6=packed6,
         ),
+    ]
+
+
+def _overlay_messages(
+    packed4: bytes, packed6: bytes, key: bytes, copy: wire.Copy
+) -> list[wire.Message]:
+    flags, search_id = wire.WANT_IPV4, REQUEST_ID[::-1]
+    return [
+        wire.Shuffle(
+            flags=flags,
+            count=8,
+            contacts4=packed4,
+            contacts6=packed6,
+            marks=bytes([0, 20, 0x83, 19, 5, 0]),
+            indexes4=packed4,
+            indexes6=b"",
+            ages=b"\x02",
+        ),
+        wire.Shuffled(
+            time_s=NOW_S,
+            contacts4=packed4,
+            contacts6=b"",
+            marks=bytes([0x80, 20, 1, 20]),
+            indexes4=b"",
+            indexes6=b"",
+            ages=b"",
+        ),
+        wire.Introduce(flags=flags, newcomer=b"", ttl=5),
+        wire.Introduce(flags=flags, newcomer=packed4, ttl=4),
+        wire.Search(
+            flags=flags,
+            id=search_id,
+            kind=Kind.PLAIN,
+            key=key,
+            style=0,
+            walker=0,
+            ttl=4,
+            hops=1,
+            budget=101,
+            hits=1,
+            check_every=0,
+            issuer=b"",
+        ),
+        wire.Search(
+            flags=flags,
+            id=search_id,
+            kind=Kind.SIGNED,
+            key=key,
+            style=wire.WALK | wire.STATE,
+            walker=15,
+            ttl=60,
+            hops=4,
+            budget=60,
+            hits=4,
+            check_every=4,
+            issuer=packed4,
+        ),
+        wire.Hit(flags=flags, id=search_id, walker=0, hops=3, holder=packed4, copy=copy),
+        wire.Hit(flags=flags, id=search_id, walker=2, hops=1, holder=b"", copy=None),
+        wire.Done(flags=flags, id=search_id, walker=0, messages=19, duplicates=4, nodes=15),
+        wire.Wanted(flags=flags, id=search_id, walker=3, hops=8, last=False),
+        wire.Announce(flags=flags, slots=(wire.Slot(Kind.PLAIN, key, 3600),)),
+        wire.Holders(flags=flags, kind=Kind.PLAIN, key=key),
+        wire.Holding(
+            time_s=NOW_S, contacts4=2 * packed4, contacts6=b"", indexes4=b"", indexes6=packed6
+        ),
+        wire.Taken(time_s=NOW_S, status=wire.Taking.TAKEN),
+        wire.Taken(time_s=NOW_S, status=wire.Taking.SEEN),
     ]
 
 

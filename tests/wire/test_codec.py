@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dht.config import DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
+from dht.config import BUDGET_MAX, DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
 from dht.contacts import Address, Contact, contact_at, is_ipv6, is_reachable, pack_address
 from dht.errors import RemoteError
 from dht.keyspace import Key, content_key, key_bytes, signed_key
@@ -105,8 +105,67 @@ LARGEST: list[Message] = [
         contacts4=b"",
         contacts6=b"",
     ),
+    # Seven neighbours beside the asker, and eight index nodes.
+    wire.Shuffle(
+        flags=FLAGS_MAX,
+        count=COUNT_MAX,
+        contacts4=b"",
+        contacts6=bytes(7 * 50),
+        marks=bytes(8 * wire.MARK_SIZE),
+        indexes4=b"",
+        indexes6=bytes(8 * 50),
+        ages=bytes(8),
+    ),
+    wire.Introduce(flags=FLAGS_MAX, newcomer=bytes(50), ttl=255),
+    wire.Search(
+        flags=FLAGS_MAX,
+        id=bytes(8),
+        kind=3,
+        key=KEY32,
+        style=255,
+        walker=255,
+        ttl=255,
+        hops=255,
+        budget=BUDGET_MAX,
+        hits=255,
+        check_every=255,
+        issuer=bytes(50),
+    ),
+    wire.Hit(flags=FLAGS_MAX, id=bytes(8), walker=255, hops=255, holder=bytes(50), copy=COPY_MAX),
+    wire.Done(
+        flags=FLAGS_MAX,
+        id=bytes(8),
+        walker=255,
+        messages=BUDGET_MAX,
+        duplicates=BUDGET_MAX,
+        nodes=BUDGET_MAX,
+    ),
+    wire.Wanted(flags=FLAGS_MAX, id=bytes(8), walker=255, hops=255, last=True),
+    wire.Announce(
+        flags=FLAGS_MAX,
+        slots=tuple([wire.Slot(3, KEY32, SECONDS_MAX)] * wire.SLOTS_MAX),
+    ),
+    wire.Holders(flags=FLAGS_MAX, kind=3, key=KEY32),
+    wire.Taken(time_s=SECONDS_MAX, status=3),
+    wire.Shuffled(
+        time_s=SECONDS_MAX,
+        contacts4=b"",
+        contacts6=bytes(20 * 50),
+        marks=bytes(21 * wire.MARK_SIZE),
+        indexes4=b"",
+        indexes6=b"",
+        ages=b"",
+    ),
+    wire.Holding(
+        time_s=SECONDS_MAX,
+        contacts4=b"",
+        contacts6=bytes(16 * 50),
+        indexes4=b"",
+        indexes6=bytes(3 * 50),
+    ),
 ]
 CLASSES = [type(message) for message in LARGEST]
+LARGEST_PAGE = next(message for message in LARGEST if type(message) is wire.Page)
 
 
 def by_name(message: Message) -> str:
@@ -269,12 +328,36 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "whole": (0, 1, None, b"", "x", []),
     "digest": (*_NO_BYTES, b"", bytes(7), bytes(9)),
     "copies": (7, b"", None, True, {}, [7], [[]], [None]),
+    "marks": _NO_PACKET,
+    "indexes4": _NO_PACKET,
+    "indexes6": _NO_PACKET,
+    "ages": _NO_PACKET,
+    "newcomer": (*_NO_BYTES, bytes(51)),
+    "issuer": (*_NO_BYTES, bytes(51)),
+    "holder": (*_NO_BYTES, bytes(51)),
+    "id": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "style": (*_NO_NUMBER, None, 256),
+    "walker": (*_NO_NUMBER, None, 256),
+    "ttl": (*_NO_NUMBER, None, 256),
+    "hops": (*_NO_NUMBER, None, 256),
+    "hits": (*_NO_NUMBER, None, 256),
+    "check_every": (*_NO_NUMBER, None, 256),
+    "budget": (*_NO_NUMBER, None, BUDGET_MAX + 1),
+    "messages": (*_NO_NUMBER, None, BUDGET_MAX + 1),
+    "duplicates": (*_NO_NUMBER, None, BUDGET_MAX + 1),
+    "nodes": (*_NO_NUMBER, None, BUDGET_MAX + 1),
+    "last": (0, 1, None, b"", "x", []),
+    "lease_s": (*_NO_NUMBER, None, SECONDS_MAX + 1),
+    "slots": (7, b"", None, True, {}, [7], [[]], [None], [[3, KEY32, 1]] * (wire.SLOTS_MAX + 1)),
 }
 
 # Where the same name means less than elsewhere.
 _WRONG_OF: dict[tuple[type, str], tuple[Any, ...]] = {
     (wire.Get, "kind"): (4,),
     (wire.Fetch, "kind"): (4,),
+    (wire.Search, "kind"): (4,),
+    (wire.Holders, "kind"): (4,),
+    (wire.Taken, "status"): (len(wire.Taking),),
 }
 
 
@@ -446,7 +529,7 @@ def test_850_bytes_of_value_fit_one_datagram_of_any_channel_whatever_the_kind(ki
         assert overhead + len(ID + encode(found)) <= DATAGRAM_SIZE_MAX
         assert overhead + len(ID + encode(refused)) <= DATAGRAM_SIZE_MAX
     if kind is Kind.MEMBER:
-        page = msgspec.structs.replace(LARGEST[-1], copies=(copy,))
+        page = msgspec.structs.replace(LARGEST_PAGE, copies=(copy,))
         assert ANSWER_OVERHEAD + len(ID + encode(page)) <= DATAGRAM_SIZE_MAX
     if kind is Kind.SIGNED:
         text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -175,7 +175,8 @@ def struct_of(cls: Any, fields: Row) -> Any:
         if isinstance(value, dict):
             values[name] = struct_of(wire.Copy, value)
         elif isinstance(value, list):
-            values[name] = tuple(struct_of(wire.Copy, each) for each in value)
+            inner = wire.Slot if name == "slots" else wire.Copy
+            values[name] = tuple(struct_of(inner, each) for each in value)
         else:
             values[name] = bytes.fromhex(value) if isinstance(value, str) else value
     return cls(**values)

@@ -1,0 +1,446 @@
+"""The life of a view: joining, shuffling again and again, taking newcomers in.
+
+Everything that moves entries between nodes is in this file; which entries, ``view`` decides. Join:
+somebody who is known is asked for a list of peers; those are neighbours at once, and each starts a
+short random walk whose end takes the newcomer into its view, in the place of an entry that it gives
+to the newcomer. So a newcomer is known to as many as everybody else is, and nobody loses by it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import final
+
+import attrs
+
+from ...config import DATAGRAM_SIZE_MAX, Config
+from ...contacts import Address, Contact, is_ipv6, is_local
+from ...errors import RemoteError
+from ...keyspace import solves_puzzle
+from ...wire.codec import (
+    contact_untrusted,
+    encode,
+    marked_untrusted,
+    pack_marked,
+    wanted_contacts,
+)
+from ...wire.messages import (
+    CLIENT,
+    COUNT_MAX,
+    MARK_SIZE,
+    WANT_IPV4,
+    WANT_IPV6,
+    Answer,
+    Introduce,
+    Message,
+    Shuffle,
+    Shuffled,
+    Taken,
+    Taking,
+)
+from ..admission import Buckets, admission_source
+from ..channel.face import Channel, Opened
+from ..home import Home
+from ..maintenance import JITTER
+from ..tasks import Task, Tasks
+from ..timers import Timers
+from .index_nodes import IndexNodes
+from .question import Ended, Question, nobody_cares
+from .view import Entry, View, entry_of
+
+#: Steps of the walk that finds a place for a newcomer: about the mean distance of two nodes in a
+#: network of a million, after which a random walk may be anywhere. Cyclon's is the same.
+INTRODUCE_STEPS = 5
+#: Seconds until a young node shuffles for the first time: it brings its neighbours into motion.
+FIRST_SHUFFLE_S = 1.0
+#: Seconds until somebody with few neighbours looks for more, and how often that is done before it
+#: is said that there are no more: those who join at the same moment name each other at first.
+JOIN_AGAIN_S = 1.0
+JOIN_TRIES = 3
+#: The pause grows with each attempt, up to so many times that long.
+JOIN_PAUSES = 20
+#: With so many shuffles behind it a node has heard of index nodes, if there are any; guess.
+YOUNG_SHUFFLES = 3
+#: Neighbours that may turn out to be dead in one interval before the next begins: the dead vanish
+#: so much sooner; guess.
+SHUFFLES_AT_ONCE = 3
+#: One shuffle in so many is with somebody who is known otherwise: two networks that grew apart, as
+#: behind a cut that lasted for hours, find each other again. And every time while a view is less
+#: than half full: those who joined at the same moment know only each other. Guess.
+SEED_EVERY = 30
+#: Floods through us: newcomers that one peer sends us, a second and at once; guess: everybody in a
+#: network that doubles within seconds.
+INTRODUCED_S = 5.0
+INTRODUCED_BURST = 100.0
+#: Index nodes that a shuffle names.
+INDEXES_TOLD = 8
+#: Bytes of a ``Shuffle`` or ``Shuffled`` that are no contacts, and of the channel around it at its
+#: longest: a handshake.
+RESERVE = 40
+CHANNEL_RESERVE = 150
+
+_EVERYBODY = b"everybody"
+_PLENTY = DATAGRAM_SIZE_MAX
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Gossip:
+    """Keeps a view in motion."""
+
+    config: Config
+    random: Random
+    timers: Timers
+    tasks: Tasks
+    channel: Channel
+    home: Home
+    view: View
+    index_nodes: IndexNodes
+    #: Of which family are addresses of use?
+    families: int
+    #: Contacts that answered lately, or that the user named: whoever has no neighbours asks them.
+    seeds: Callable[[], Sequence[Contact]]
+    #: Called when there are neighbours for the first time, or again, and now and then.
+    on_neighbours: Callable[[float], None]
+    #: What our requests carry; the engine keeps it up to date.
+    flags: int = attrs.field(default=0, init=False)
+    shuffles: int = attrs.field(default=0, init=False)
+    #: Has it had no time yet to hear of more than its first neighbours?
+    young: bool = attrs.field(default=True, init=False)
+    _served: Buckets = attrs.field(init=False)
+    _introduced: Buckets = attrs.field(init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+    _tries: int = attrs.field(default=0, init=False)
+    _joining: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        per_interval = self.config.shuffles_per_interval
+        self._served = Buckets(per_interval / self.config.shuffle_interval_s, 2 * per_interval)
+        self._introduced = Buckets(INTRODUCED_S, INTRODUCED_BURST)
+
+    @property
+    def joining(self) -> bool:
+        """Are there neighbours to be found yet?"""
+        return self._tries > 0
+
+    def stop(self) -> None:
+        """The node leaves."""
+        self._stopped = True
+
+    def start(self, now: float) -> None:
+        """Arms the rhythm."""
+        self.timers.at(
+            now + self._jittered(self.config.shuffle_interval_s), self._shuffle_due, None
+        )
+
+    def on_joined(self, now: float) -> None:
+        """There is somebody who can be asked for a list of peers."""
+        self._tries = 1
+        self._join(now)
+
+    # ---- joining ----
+
+    def _join(self, now: float) -> None:
+        """Asks somebody who is known otherwise for a list of peers. Who has neighbours already
+        gives some of them in return."""
+        seeds = self.seeds()
+        if self._stopped or self._joining or not seeds:
+            return
+        self._joining = True
+        seed = self.random.choice(seeds)
+        some = self.view.sample(self.config.exchange - 1)
+        given = [each for each in some if each.contact.id != seed.id]
+        count = self.config.exchange if given else min(self.config.view_size, COUNT_MAX)
+
+        def ended(now: float, seed: Contact, answer: Message | None) -> None:
+            self._on_list(now, seed, given, answer)
+
+        self._ask(now, seed, self._shuffle_body(now, given, count), ended)
+
+    def _on_list(
+        self, now: float, seed: Contact, given: list[Entry], answer: Message | None
+    ) -> None:
+        self._joining = False
+        entries = self._read(now, seed, answer) if isinstance(answer, Shuffled) else []
+        was_alone = not len(self.view)
+        self.view.merge([*entries[1:], *(entries[:1] if was_alone else [])], given)
+        if was_alone:
+            self._tries = max(self._tries, 1)
+            if len(self.view):
+                self._found_some(now)
+        few = 2 * len(self.view) < self.config.view_size
+        if self._tries and (not len(self.view) or (few and self._tries < JOIN_TRIES)):
+            self._tries += 1
+            self.timers.at(
+                now + self._jittered(JOIN_AGAIN_S * min(self._tries, JOIN_PAUSES)),
+                self._join_again,
+                None,
+            )
+        elif self._tries:
+            self._tries = 0
+            self.introduce(now)
+            self.on_neighbours(now)
+
+    def _join_again(self, now: float, _: None) -> None:
+        self._join(now)
+
+    def _found_some(self, now: float) -> None:
+        """There are neighbours, and were none. In a moment there are more."""
+        self.timers.at(now + self._jittered(FIRST_SHUFFLE_S), self._shuffle_early, FIRST_SHUFFLE_S)
+
+    def _shuffle_early(self, now: float, pause_s: float) -> None:
+        """A young node shuffles after 1, 2, 4, 8 seconds: so it and its news are soon known."""
+        if self._stopped:
+            return
+        self.on_neighbours(now)
+        self._shuffle(now, SHUFFLES_AT_ONCE)
+        pause_s *= 2
+        if pause_s < self.config.shuffle_interval_s:
+            self.timers.at(now + self._jittered(pause_s), self._shuffle_early, pause_s)
+
+    def tell_neighbours(self, now: float) -> None:
+        """We keep an index from now on."""
+        body = self._shuffle_body(now, [], 0)
+        for contact in self.view.contacts():
+            self._ask(now, contact, body)
+
+    def introduce(self, now: float) -> None:
+        """Each neighbour starts a walk that finds us a place; as many as a view has entries."""
+        if self.flags & CLIENT:
+            return
+        body = encode(Introduce(self.flags, b"", INTRODUCE_STEPS))
+        for contact in self.view.contacts():
+            self._ask(now, contact, body, self._on_introduced)
+
+    def _on_introduced(self, now: float, contact: Contact, answer: Message | None) -> None:
+        if answer is None:
+            self.view.drop(contact.id)
+
+    # ---- shuffling ----
+
+    def _shuffle_due(self, now: float, _: None) -> None:
+        if self._stopped:
+            return
+        self.young = self.shuffles < YOUNG_SHUFFLES
+        self.on_neighbours(now)
+        lonely = 2 * len(self.view) < self.config.view_size
+        self._shuffle(now, SHUFFLES_AT_ONCE)
+        if lonely or not self.random.randrange(SEED_EVERY):
+            self._join(now)
+        self.timers.at(
+            now + self._jittered(self.config.shuffle_interval_s), self._shuffle_due, None
+        )
+
+    def _shuffle(self, now: float, tries: int) -> None:
+        begun = self.view.begin()
+        if begun is None:
+            return
+        contact, given = begun
+        self.shuffles += 1
+        count = min(self.config.exchange, COUNT_MAX)
+
+        def ended(now: float, _: Contact, answer: Message | None) -> None:
+            self._on_shuffled(now, contact, given, answer, tries)
+
+        body = self._shuffle_body(now, given, count)
+        self._ask(now, contact, body, ended)
+
+    def _on_shuffled(
+        self,
+        now: float,
+        contact: Contact,
+        given: list[Entry],
+        answer: Message | None,
+        tries: int,
+    ) -> None:
+        if isinstance(answer, Shuffled):
+            self.view.merge(self._read(now, contact, answer)[1:], given)
+        elif isinstance(answer, Taken) and answer.status == Taking.BUSY:
+            self.view.merge([Entry(contact)])  # it lives, and is only popular
+        elif tries > 1 and not self._stopped:
+            self._shuffle(now, tries - 1)
+
+    def _read(self, now: float, peer: Contact, message: Shuffle | Shuffled) -> list[Entry]:
+        """``_read_untrusted``, or nothing."""
+        try:
+            return self._read_untrusted(now, peer, message)
+        except RemoteError:
+            return []
+
+    # ---- serving ----
+
+    def serve_shuffle(
+        self, now: float, opened: Opened, request_id: bytes, message: Shuffle, asker: Contact
+    ) -> None:
+        """Gives a part of the view for what the asker gives."""
+        if not opened.proved:
+            self.channel.demand_proof(now, opened.ticket)
+            return
+        if not self.home.serves:
+            return
+        time_s = self.home.time_s(now)
+        if not self._served.allow(now, _EVERYBODY):
+            self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
+            return
+        entries = self._read(now, asker, message)
+        if not entries:
+            return
+        if message.flags & CLIENT:
+            del entries[0]
+        was_alone = not len(self.view)
+        room = min(opened.room, DATAGRAM_SIZE_MAX - CHANNEL_RESERVE) - RESERVE
+        count = min(message.count, self.config.view_size)
+        if message.contacts4 or message.contacts6 or not message.count:
+            given = self.view.answer(entries, count=count)
+        else:  # a newcomer that knows nobody gets a list, and its place by being introduced
+            given = self.view.sample(count)
+        flags = message.flags
+        wanted = [
+            each
+            for each in given
+            if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
+        ]
+        packed = self._packed(wanted, room)
+        told = self._told(now, room - sum(map(len, packed)), flags)
+        self._answer(now, opened, request_id, Shuffled(time_s, *packed, *told))
+        if was_alone and len(self.view):
+            self._found_some(now)
+
+    def serve_introduce(
+        self, now: float, opened: Opened, request_id: bytes, message: Introduce, asker: Contact
+    ) -> None:
+        """Passes a newcomer on, or takes it in."""
+        if not opened.proved:
+            self.channel.demand_proof(now, opened.ticket)
+            return
+        if not self.home.serves:
+            return
+        time_s = self.home.time_s(now)
+        source = admission_source(opened.source, opened.public_key)
+        if not self._introduced.allow(now, source):
+            self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
+            return
+        newcomer = asker
+        if message.newcomer:
+            try:
+                newcomer = contact_untrusted(message.newcomer)
+            except RemoteError:
+                return
+        self._answer(now, opened, request_id, Taken(time_s, Taking.TAKEN))
+        if not self._usable(newcomer, asker.address) or newcomer.id == self.home.contact.id:
+            return
+        others = [
+            contact for contact in self.view.contacts() if contact.id not in (newcomer.id, asker.id)
+        ]
+        ttl = min(message.ttl, INTRODUCE_STEPS)
+        if ttl and others:
+            body = encode(Introduce(self.flags, newcomer.packed, ttl - 1))
+            self.tasks.spawn(
+                now, Question(self.random.choice(others), body), _ignore, structured=False
+            )
+        elif newcomer.id not in self.view:
+            self._take_in(now, newcomer)
+
+    def _take_in(self, now: float, newcomer: Contact) -> None:
+        """It is a neighbour if it answers, and gets the entry whose place it takes."""
+        given = [each for each in self.view.sample(2) if each.contact.id != newcomer.id][:1]
+
+        def ended(now: float, _: Contact, answer: Message | None) -> None:
+            if isinstance(answer, Shuffled):
+                was_alone = not len(self.view)
+                self.view.merge([Entry(newcomer)], given)
+                if was_alone:
+                    self._found_some(now)
+
+        body = self._shuffle_body(now, given, 0)
+        self._ask(now, newcomer, body, ended)
+
+    # ---- lists, for whoever wants more of the network than its own view ----
+
+    def list_body(self, now: float) -> bytes:
+        """A question for a sample of somebody's neighbours, which changes nothing there."""
+        return self._shuffle_body(now, [], min(self.config.view_size, COUNT_MAX))
+
+    def read_list(self, now: float, peer: Contact, message: Shuffled) -> list[Entry]:
+        """The peer, then those that it names; nothing if that makes no sense."""
+        return self._read(now, peer, message)
+
+    def usable(self, contact: Contact, told_by: Contact) -> bool:
+        """May a contact be asked that somebody named?"""
+        return self._usable(contact, told_by.address)
+
+    # ---- bytes ----
+
+    def _packed(self, entries: Iterable[Entry], room: int) -> tuple[bytes, bytes, bytes]:
+        """Our own mark, and as many entries as fit."""
+        marked = []
+        for entry in entries:
+            room -= len(entry.contact.packed) + MARK_SIZE
+            if room < 0:
+                break
+            marked.append((entry.contact, entry.mark))
+        contacts4, contacts6, marks = pack_marked(marked)
+        own = Entry(self.home.contact, 0, self.view.degree, self.index_nodes.own)
+        return contacts4, contacts6, own.mark + marks
+
+    def _told(self, now: float, room: int, flags: int) -> tuple[bytes, bytes, bytes]:
+        """Some index nodes that the asker has a use for, as many as fit."""
+        told = []
+        for contact, age in self.index_nodes.sample(now, INDEXES_TOLD):
+            room -= len(contact.packed) + 1
+            if room < 0:
+                break
+            if wanted_contacts([contact], flags):
+                told.append((contact, bytes([age])))
+        return pack_marked(told)
+
+    def _shuffle_body(self, now: float, entries: Iterable[Entry], count: int) -> bytes:
+        told = self._told(now, _PLENTY, WANT_IPV4 | WANT_IPV6)
+        return encode(Shuffle(self.flags, count, *self._packed(entries, _PLENTY), *told))
+
+    def _read_untrusted(
+        self, now: float, peer: Contact, message: Shuffle | Shuffled
+    ) -> list[Entry]:
+        """The entry of the peer itself, then those that it gives. The index nodes that it names
+        are learnt. Raises ``RemoteError`` for lists that do not hang together."""
+        own, marks = message.marks[:MARK_SIZE], message.marks[MARK_SIZE:]
+        if len(own) < MARK_SIZE:
+            raise RemoteError(f"{len(own)} bytes of a mark")
+        marked = marked_untrusted(message.contacts4, message.contacts6, marks, mark_size=MARK_SIZE)
+        told = marked_untrusted(message.indexes4, message.indexes6, message.ages, mark_size=1)
+        entries = [entry_of(peer, own)._replace(age=0)]
+        entries += [
+            entry_of(contact, mark)
+            for contact, mark in marked[:COUNT_MAX]
+            if self._usable(contact, peer.address)
+        ]
+        for contact, age in told[:INDEXES_TOLD]:
+            if self._usable(contact, peer.address):
+                self.index_nodes.heard(now, contact, age[0])
+        for entry in entries:
+            if entry.indexes:
+                self.index_nodes.heard(now, entry.contact, entry.age)
+        return entries
+
+    def _usable(self, contact: Contact, told_from: Address) -> bool:
+        """Can we reach it, and may whoever told us know of it? Nobody out there can know what our
+        private ranges hold: that is how a stranger would make us knock at our neighbours' doors."""
+        family = WANT_IPV6 if is_ipv6(contact.address) else WANT_IPV4
+        return (
+            contact.id != self.home.contact.id
+            and bool(self.families & family)
+            and (is_local(told_from) or not is_local(contact.address))
+            and solves_puzzle(contact.id, self.config.id_puzzle_bits)
+        )
+
+    def _ask(self, now: float, contact: Contact, body: bytes, ended: Ended = nobody_cares) -> None:
+        self.tasks.spawn(now, Question(contact, body, ended), _ignore, structured=False)
+
+    def _answer(self, now: float, opened: Opened, request_id: bytes, answer: Answer) -> None:
+        self.channel.answer(now, opened.ticket, request_id + encode(answer))
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self.random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def _ignore(now: float, task: Task) -> None:
+    """Whoever asked hears of the answer otherwise."""

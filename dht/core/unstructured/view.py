@@ -1,0 +1,170 @@
+"""The view: the few neighbours that a node has at the moment, which change all the time.
+
+Everything that decides who is a neighbour is in this file. It is Cyclon (Voulgaris, Gavidia and van
+Steen 2005): now and then a node gives a part of its view to its oldest neighbour, takes a part of
+that one's in return, and what is received replaces what was given. An entry is never copied, only
+moved, so everybody is known by about as many; the oldest is asked first, so the dead vanish; and
+the graph of all views stays like a random one.
+
+Where we deviate: an entry also says how many neighbours its node has and whether it keeps an index;
+of one public subnet there are few; and a view is refused as many entries a minute as would let a
+stranger replace it whole.
+"""
+
+from collections.abc import Iterable
+from random import Random
+from typing import NamedTuple, final
+
+from ...config import Config
+from ...contacts import Contact
+
+#: What an age is capped at on its way: it is 7 bits there.
+AGE_MAX = 127
+
+# The first byte of a mark.
+_INDEXES = 0x80
+
+
+class Entry(NamedTuple):
+    """A neighbour, as one node tells another of it."""
+
+    contact: Contact
+    #: Shuffles since its owner gave it out.
+    age: int = 0
+    #: How many neighbours it has; 0: unknown.
+    degree: int = 0
+    #: Does it keep an index of who holds what?
+    indexes: bool = False
+
+    @property
+    def mark(self) -> bytes:
+        """What stands beside its contact on the wire."""
+        return bytes([min(self.age, AGE_MAX) | _INDEXES * self.indexes, min(self.degree, 255)])
+
+
+def entry_of(contact: Contact, mark: bytes) -> Entry:
+    """A contact and its mark of ``MARK_SIZE`` bytes; all of them mean something."""
+    return Entry(contact, mark[0] & AGE_MAX, mark[1], bool(mark[0] & _INDEXES))
+
+
+@final
+class View:
+    """At most ``Config.view_size`` neighbours. Nothing here is a fact: they are what others told,
+    until they answer."""
+
+    def __init__(self, own_id: int, config: Config, random: Random) -> None:
+        self._own_id = own_id
+        self._size = config.view_size
+        self._exchange = config.exchange
+        self._subnet_max = config.subnet_per_bucket_max
+        self._random = random
+        # By id. An age counts from ``_cycle``, so that ageing touches no entry.
+        self._entries: dict[int, Entry] = {}
+        self._subnets: dict[bytes, int] = {}
+        self._cycle = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._entries
+
+    # ---- reading ----
+
+    def contacts(self) -> list[Contact]:
+        """All neighbours, in no order that says anything."""
+        return [entry.contact for entry in self._entries.values()]
+
+    def entries(self) -> list[Entry]:
+        """All neighbours with what is known of them."""
+        return [self._aged(entry) for entry in self._entries.values()]
+
+    def sample(self, count: int) -> list[Entry]:
+        """So many of them at random, or all if there are fewer."""
+        entries = list(self._entries.values())
+        chosen = self._random.sample(entries, min(count, len(entries)))
+        return [self._aged(entry) for entry in chosen]
+
+    @property
+    def degree(self) -> int:
+        """How many neighbours there are, as others are told."""
+        return len(self._entries)
+
+    # ---- shuffling ----
+
+    def begin(self) -> tuple[Contact, list[Entry]] | None:
+        """One shuffle begins: with whom, and what it is given beside our own entry. None: there is
+        nobody. That neighbour is out of the view now, and back as soon as anything comes of it."""
+        if not self._entries:
+            return None
+        self._cycle += 1
+        # The smallest birth is the highest age; of several the one that came first.
+        oldest = min(self._entries.values(), key=_birth)
+        self.drop(oldest.contact.id)
+        return oldest.contact, self.sample(self._exchange - 1)
+
+    def answer(self, received: Iterable[Entry], *, count: int) -> list[Entry]:
+        """What somebody who gave ``received`` is given in return; then that is merged."""
+        given = self.sample(min(count, self._exchange))
+        self.merge(received, given)
+        return given
+
+    def merge(self, received: Iterable[Entry], given: Iterable[Entry] = ()) -> None:
+        """Takes what is new, into free places and then into those of what was ``given`` away."""
+        replaceable = [entry.contact.id for entry in given]
+        for entry in received:
+            contact = entry.contact
+            if contact.id == self._own_id or contact.id in self._entries:
+                continue
+            if not self._subnet_has_room(contact):
+                continue
+            while len(self._entries) >= self._size and replaceable:
+                self.drop(replaceable.pop())
+            if len(self._entries) >= self._size:
+                return
+            self._put(entry)
+
+    def swap(self, newcomer: Entry) -> Entry | None:
+        """Takes a newcomer in, in somebody's place if the view is full; that one is given back,
+        for the newcomer. Without effect if it is a neighbour already, or one too many of its
+        subnet."""
+        contact = newcomer.contact
+        if contact.id == self._own_id or contact.id in self._entries:
+            return None
+        if not self._subnet_has_room(contact):
+            return None
+        [*given] = self.sample(1)
+        if given and len(self._entries) >= self._size:
+            self.drop(given[0].contact.id)
+        self._put(newcomer)
+        return given[0] if given else None
+
+    def drop(self, node_id: int) -> None:
+        """It is no neighbour any more, if it was one."""
+        entry = self._entries.pop(node_id, None)
+        if entry is not None and entry.contact.subnet is not None:
+            left = self._subnets[entry.contact.subnet] - 1
+            if left:
+                self._subnets[entry.contact.subnet] = left
+            else:
+                del self._subnets[entry.contact.subnet]
+
+    # ---- private ----
+
+    def _put(self, entry: Entry) -> None:
+        contact = entry.contact
+        self._entries[contact.id] = entry._replace(age=entry.age - self._cycle)
+        if contact.subnet is not None:
+            self._subnets[contact.subnet] = self._subnets.get(contact.subnet, 0) + 1
+
+    def _aged(self, entry: Entry) -> Entry:
+        return entry._replace(age=min(entry.age + self._cycle, AGE_MAX))
+
+    def _subnet_has_room(self, contact: Contact) -> bool:
+        """Threat: one host with many identities becomes everybody's neighbourhood."""
+        subnet = contact.subnet
+        return subnet is None or self._subnets.get(subnet, 0) < self._subnet_max
+
+
+def _birth(entry: Entry) -> int:
+    return -entry.age
