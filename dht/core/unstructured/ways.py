@@ -26,7 +26,7 @@ from ...wire.messages import (
     Taking,
 )
 from ..machine import FINISHED, Ask, Finished, Wait
-from .branches import STEPS_MAX, Costs, FloodBranch, divide, next_of_flood
+from .branches import STEPS_MAX, Costs, FloodBranch, SearchCounters, divide, next_of_flood
 from .view import Entry
 
 #: How many holders may open to the issuer of a search, and so how much a search can bring upon
@@ -74,6 +74,7 @@ class Flooding:
     on_copy: OnCopy
     #: Called with the id of each flood before it begins.
     on_begin: Callable[[bytes], None]
+    counters: SearchCounters
     costs: Costs = attrs.field(factory=Costs, init=False)
     _branch: FloodBranch | None = attrs.field(default=None, init=False)
     _reach: int = attrs.field(default=0, init=False)
@@ -107,6 +108,7 @@ class Flooding:
             ttl=self._reach,
             on_hit=lambda now, copy, holder: self.on_copy(now, copy, holder, 1),
             costs=self.costs,
+            counters=self.counters,
         )
 
     def on_reply(
@@ -120,7 +122,8 @@ class Flooding:
             self._branch.on_failure(now, contact)
 
     def on_retry(self, contact: Contact) -> None:
-        self.costs.messages += 1
+        if self._branch is not None:
+            self._branch.on_retry(contact)
 
     def on_hit(self, now: float, hit: Hit) -> None:
         """How far it came is known with it: nothing else changes."""
@@ -166,6 +169,7 @@ class Walking:
     on_begin: Callable[[bytes], None]
     #: Is the search still on? Walkers stop when it is not.
     wanted: Callable[[], bool]
+    counters: SearchCounters
     _others: Costs = attrs.field(factory=Costs, init=False)
     _walkers: list[_Walker] = attrs.field(factory=list, init=False)
     #: By contact: the walkers that it was asked to take, in that order.
@@ -230,6 +234,7 @@ class Walking:
         walker.heard_at = now
         walker.asked.append(contact.id)
         self._asked.setdefault(contact.id, []).append(walker)
+        self.counters.searches_passed_on += 1
         search = msgspec.structs.replace(
             self.search,
             walker=walker.number,
@@ -264,6 +269,7 @@ class Walking:
 
     def on_retry(self, contact: Contact) -> None:
         self._others.messages += 1
+        self.counters.searches_passed_on += 1
 
     def on_hit(self, now: float, hit: Hit) -> None:
         self.on_walker(now, hit.walker, hit.hops, last=True)
