@@ -110,10 +110,6 @@ def _budget_of(value: float | None) -> int | None:
     )
 
 
-def _budgeted() -> Any:
-    return attrs.field(default=None, converter=_budget_of)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Flood:
@@ -129,7 +125,7 @@ class Flood:
     ttl: int = _number(5, 1, 64)
     reply: str = _one_of(("path", "direct"))
     ring: bool = _switch()
-    budget: int | None = _budgeted()
+    budget: int | None = attrs.field(default=None, converter=_budget_of)
     placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
 
 
@@ -149,7 +145,7 @@ class Walk:
     bias: bool = _switch()
     state: bool = _switch()
     reply: str = _one_of(("path", "direct"))
-    budget: int | None = _budgeted()
+    budget: int | None = attrs.field(default=None, converter=_budget_of)
     placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
 
 

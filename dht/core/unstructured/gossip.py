@@ -104,8 +104,8 @@ class Gossip:
     #: What our requests carry; the engine keeps it up to date.
     flags: int = attrs.field(default=0, init=False)
     shuffles: int = attrs.field(default=0, init=False)
-    #: Has it had no time yet to hear of more than its first neighbours?
-    young: bool = attrs.field(default=True, init=False)
+    #: Has it come to others, and had no time yet to hear of more than its first neighbours?
+    young: bool = attrs.field(default=False, init=False)
     _served: Buckets = attrs.field(init=False)
     _introduced: Buckets = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
@@ -135,6 +135,7 @@ class Gossip:
     def on_joined(self, now: float) -> None:
         """There is somebody who can be asked for a list of peers."""
         self._tries = 1
+        self.young = self.shuffles < YOUNG_SHUFFLES
         self._join(now)
 
     # ---- joining ----
@@ -193,6 +194,7 @@ class Gossip:
             return
         self.on_neighbours(now)
         self._shuffle(now, SHUFFLES_AT_ONCE)
+        self._join(now)  # whoever is known otherwise mixes us in with those who came before
         pause_s *= 2
         if pause_s < self.config.shuffle_interval_s:
             self.timers.at(now + self._jittered(pause_s), self._shuffle_early, pause_s)
@@ -220,7 +222,6 @@ class Gossip:
     def _shuffle_due(self, now: float, _: None) -> None:
         if self._stopped:
             return
-        self.young = self.shuffles < YOUNG_SHUFFLES
         self.on_neighbours(now)
         lonely = 2 * len(self.view) < self.config.view_size
         self._shuffle(now, SHUFFLES_AT_ONCE)
@@ -236,6 +237,7 @@ class Gossip:
             return
         contact, given = begun
         self.shuffles += 1
+        self.young = self.young and self.shuffles < YOUNG_SHUFFLES
         count = min(self.config.exchange, COUNT_MAX)
 
         def ended(now: float, _: Contact, answer: Message | None) -> None:
@@ -284,12 +286,17 @@ class Gossip:
         entries = self._read(now, asker, message)
         if not entries:
             return
+        wants_list = message.count and not (message.contacts4 or message.contacts6)
+        if wants_list and self._tries and self._tries < JOIN_TRIES:
+            # We have only just come ourselves: who joins through us now would know nobody else.
+            self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
+            return
         if message.flags & CLIENT:
             del entries[0]
         was_alone = not len(self.view)
         room = min(opened.room, DATAGRAM_SIZE_MAX - CHANNEL_RESERVE) - RESERVE
         count = min(message.count, self.config.view_size)
-        if message.contacts4 or message.contacts6 or not message.count:
+        if not wants_list:
             given = self.view.answer(entries, count=count)
         else:  # a newcomer that knows nobody gets a list, and its place by being introduced
             given = self.view.sample(count)

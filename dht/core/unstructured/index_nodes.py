@@ -8,7 +8,7 @@ For a key those index nodes count whose ids are nearest to it, by XOR as in the 
 so whoever announces and whoever asks choose the same ones, if they know the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from hashlib import blake2s
 from random import Random
 from typing import final
@@ -22,6 +22,8 @@ INDEX_NODES_MAX = 256
 #: One in so many nodes volunteers, and so many everywhere at the least.
 ONE_IN = 20
 AT_LEAST = 3
+#: Where so many others are known, those that volunteered only because there were few stop.
+ENOUGH = 2 * AT_LEAST
 #: Index nodes that a holder announces a key to, and that a search asks for it: with three of them
 #: dead or lying by a chance of 0.3 each, 97 % still find one that is neither; guess.
 PER_KEY = 3
@@ -63,17 +65,21 @@ class IndexNodes:
 
     # ---- volunteering ----
 
-    def consider(self, neighbours: Sequence[Contact], *, serves: bool, young: bool) -> bool:
-        """Is it our turn to volunteer? Whoever did once goes on. True when that is news. Who is
-        ``young`` has not heard yet who does, unless it has met everybody."""
-        if self.own or not serves or self._wanted is False:
+    def consider(self, neighbours: Iterable[Contact], *, serves: bool, young: bool) -> bool:
+        """Is it our turn to volunteer, or do enough others by now? True when we begin. Who is
+        ``young`` has not heard yet who does."""
+        if self._wanted is not None or not serves:
             return False
+        was, few = self.own, len(self._known) < AT_LEAST
         if self._own_rank * ONE_IN < 1 << 64:
             self.own = True
-        elif len(self._known) < AT_LEAST and (not young or len(neighbours) < AT_LEAST):
+        elif not self.own and few and not young:
             before_us = sum(rank_of(each.id) < self._own_rank for each in neighbours)
             self.own = before_us < AT_LEAST
-        return self.own
+        elif self.own and len(self._known) >= ENOUGH:
+            before_us = sum(rank_of(each) < self._own_rank for each in self._known)
+            self.own = before_us < AT_LEAST
+        return self.own and not was
 
     # ---- knowing ----
 

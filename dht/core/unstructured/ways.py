@@ -143,6 +143,7 @@ class _Walker:
 
     number: int
     budget: int
+    hits: int
     #: Who would not take it, or was asked last.
     asked: list[int] = attrs.field(factory=list)
     under_way: bool = False
@@ -206,8 +207,11 @@ class Walking:
     def _begin(self, now: float) -> None:
         self.on_begin(self.search.id)
         budgets = divide(min(self.budget, BUDGET_MAX), self.walkers)
+        # Which of the walkers may open to us is as good as chance: they begin anywhere.
+        hits = divide(self.search.hits, self.walkers)
         self._walkers = [
-            _Walker(number, budget, heard_at=now) for number, budget in enumerate(budgets)
+            _Walker(number, budget, may_hit, heard_at=now)
+            for number, (budget, may_hit) in enumerate(zip(budgets, hits, strict=True))
         ]
         for walker in self._walkers:
             walker.ended = not walker.budget
@@ -241,6 +245,7 @@ class Walking:
             ttl=self.ttl - 1,
             hops=1,
             budget=walker.budget - 1,
+            hits=walker.hits,
         )
         return Ask(contact, encode(search))
 
