@@ -165,7 +165,7 @@ class Config:
     #: Floods through us: messages a second that what one peer sends us may cost in all, and at
     #: once. What is beyond it is not passed on; guess: a flood every 2 s through each neighbour.
     search_allowance_s: float = _knob(50.0, 0.01, 2**53)
-    search_burst: float = _knob(1000.0, 1, 2**53)
+    search_burst: float = _knob(500.0, 1, 2**53)
     #: Does this node keep an index of which node holds what? None: about 1 in 20 nodes do, and at
     #: least 3, chosen by their ids.
     index: bool | None = attrs.field(default=None, validator=_check_optional_bool)
