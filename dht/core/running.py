@@ -82,6 +82,12 @@ class Running:
             if widening is not None:
                 self.widenings.stop(widening)
 
+    def wake(self, now: float, operation_id: OperationId) -> None:
+        """What an operation waited for came by another way than as the answer to a request."""
+        task = self._tasks_by_id.get(operation_id)
+        if task is not None:
+            self.tasks.drive(now, task)
+
     def _stepped(self, now: float, task: Task) -> None:
         machine = task.machine
         if machine.settled:

@@ -1,6 +1,6 @@
 """How a search goes about it: what ``via=`` takes. Frozen values."""
 
-from typing import final
+from typing import Any, final
 
 import attrs
 
@@ -17,18 +17,59 @@ def _check_disjoint(_: object, __: object, value: object) -> None:
         )
 
 
+ROUTINGS = ("iterative", "recursive")
+REPLIES = ("path", "direct")
+
+
+def _check_among(choices: tuple[str, ...]) -> Any:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value not in choices:
+            names = " or ".join(map(repr, choices))
+            raise LocalError(f"Structured({attribute.name}=...) is {names}, got {value!r}")
+
+    return check
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Structured:
-    """An iterative lookup in the structured overlay.
+    """The structured overlay.
 
     ``disjoint``: how many lookups that share no node go side by side, against liars on the way.
+    ``routing``: "iterative" asks node after node by itself; "recursive" has the request passed on
+    from node to node, which takes fewer messages. ``reply``, of a message that is passed on: its
+    answer comes back along the "path", or "direct", in one step; only where addresses are private
+    or the network has a key.
     """
 
     disjoint: int = attrs.field(default=1, validator=_check_disjoint)
+    routing: str = attrs.field(default="iterative", validator=_check_among(ROUTINGS))
+    reply: str = attrs.field(default="path", validator=_check_among(REPLIES))
+
+    def __attrs_post_init__(self) -> None:
+        if self.routing == "recursive" and self.disjoint > 1:
+            raise LocalError(
+                f"Structured(disjoint={self.disjoint}, routing='recursive'): what is passed on "
+                "goes one way; leave one of the two out"
+            )
+        if self.routing == "iterative" and self.reply != "path":
+            raise LocalError(
+                f"Structured(reply={self.reply!r}): only what is passed on has a way back; add "
+                "routing='recursive'"
+            )
 
 
 _NAMED = {"structured": Structured()}
+#: How messages go unless told: safe everywhere, and cheaper than a lookup.
+RECURSIVE = Structured(routing="recursive")
+
+
+def iterative_via(via: str | Structured) -> Structured:
+    """The same for what cannot be passed on. Raises ``LocalError``."""
+    search = search_via(via)
+    if search.routing != "iterative":
+        raise LocalError(f"this is asked node by node: leave routing= out of {via!r}")
+    return search
 
 
 def search_via(via: str | Structured) -> Structured:

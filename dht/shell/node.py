@@ -571,6 +571,7 @@ async def run_node(
         advertised=bool(advertise),
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
         private_network=network.is_secret,
+        network=network,
     )
     pump = Pump(engine, port, clock)
     names = [each for each in bootstrap if isinstance(each, HostName)]

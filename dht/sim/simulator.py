@@ -293,6 +293,7 @@ class Simulator(World[SimNode]):
             bootstrap=bootstrap,
             client=node.client,
             private_network=self.private_network,
+            network=_NETWORK,
         )
         node.machine = engine
         self._running[node.index] = node

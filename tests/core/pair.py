@@ -241,6 +241,7 @@ class Net:
             client=client,
             advertised=advertised,
             private_network=self.private_network,
+            network=network,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer
