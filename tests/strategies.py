@@ -217,6 +217,8 @@ _SECONDS = st.integers(0, SECONDS_MAX)
 _SIZES = st.integers(0, SIZE_MAX)
 _COUNTS = st.integers(0, COUNT_MAX)
 _NONCES = st.binary(min_size=wire.NONCE_SIZE, max_size=wire.NONCE_SIZE)
+_ROUTE_IDS = st.binary(min_size=wire.ROUTE_ID_SIZE, max_size=wire.ROUTE_ID_SIZE)
+_HOPS = st.integers(0, wire.TTL_MAX)
 _DATA = st.binary(max_size=64) | st.binary(max_size=DATAGRAM_SIZE_MAX)
 
 
@@ -273,6 +275,23 @@ def requests() -> st.SearchStrategy[wire.Request]:
         ),
         st.builds(wire.Knock, flags=_FLAGS, nonce=_NONCES),
         st.builds(wire.Browse, flags=_FLAGS, key=_raw_keys(), start=_raw_keys(), count=_COUNTS),
+        routes(),
+        st.builds(wire.Returned, flags=_FLAGS, id=_ROUTE_IDS, hops=_HOPS, body=_DATA),
+    )
+
+
+def routes() -> st.SearchStrategy[wire.Route]:
+    """Anything that somebody may want passed on."""
+    return st.builds(
+        wire.Route,
+        flags=_FLAGS,
+        id=_ROUTE_IDS,
+        target=_raw_keys(),
+        ttl=_HOPS,
+        hops=_HOPS,
+        style=st.sampled_from([int(style) for style in wire.Style]),
+        issuer=st.just(b"") | st.binary(max_size=CONTACT6_SIZE),
+        body=_DATA,
     )
 
 
@@ -296,6 +315,11 @@ def answers() -> st.SearchStrategy[wire.Answer]:
             wire.Dialling,
             time_s=_SECONDS,
             status=st.sampled_from([int(status) for status in wire.DialStatus]),
+        ),
+        st.builds(
+            wire.Taken,
+            time_s=_SECONDS,
+            status=st.sampled_from([int(status) for status in wire.Taking]),
         ),
         st.builds(
             wire.Page,

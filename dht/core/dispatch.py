@@ -9,7 +9,7 @@ from ..contacts import Contact
 from ..wire.codec import encode
 from ..wire.messages import ROUTE_ID_SIZE, TTL_MAX, Returned, Route, Style, Taking
 from .channel.face import Opened
-from .forwarding import Forwarding
+from .forwarding import Forwarding, Sent
 from .tasks import Task, Tasks
 
 #: Seconds for which an answer is waited for at the most: as long as the hops know its way back.
@@ -41,6 +41,7 @@ class Dispatcher:
 
     tasks: Tasks
     random: Random
+    sent: Sent
     #: What our requests carry; the engine keeps it up to date.
     flags: int = attrs.field(default=0, init=False)
     _own: dict[bytes, _Own] = attrs.field(factory=dict, init=False)
@@ -76,7 +77,7 @@ class Dispatcher:
         )
         asked: dict[bytes, None] = {}
         free_after = self.tasks.requests.free_after
-        forwarding = Forwarding(candidates, encode(route), free_after, asked)
+        forwarding = Forwarding(candidates, encode(route), free_after, asked, self.sent)
         self._forget_old(now)
         self._own[route.id] = _Own(hearing, forwarding, now + OWN_S)
 

@@ -32,11 +32,10 @@ from ..wire.messages import (
     HANDOVER,
     REACH_TYPES,
     REQUEST_TYPES,
+    ROUTE_TYPES,
     WANT_IPV4,
     Fetch,
     Find,
-    Returned,
-    Route,
     Store,
 )
 from ..wire.messages import Answer as AnswerMessage
@@ -240,7 +239,7 @@ class Engine:
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
         self._served_elsewhere.update(dict.fromkeys(REACH_TYPES, self._presence.serve))
-        self._served_elsewhere.update(dict.fromkeys((Route, Returned), self._messaging.relay.serve))
+        self._served_elsewhere.update(dict.fromkeys(ROUTE_TYPES, self._messaging.relay.serve))
         self._take_role()
 
     def _operations(self) -> Running:
@@ -388,14 +387,13 @@ class Engine:
         a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
         config = self.config
-        if kind is Kind.PLAIN:
-            self._check_plain()
+        self._check_kind(kind)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
         check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
-        find = Find(flags=self._flags, target=key_bytes(key), count=replicas, kind=kind)
+        find = Find(self._flags, target=key_bytes(key), count=replicas, kind=kind)
         knows_all = self._searches.knows_all()
         search = self._search(
             now,
@@ -580,6 +578,9 @@ class Engine:
             operations_started=self._running.started,
             contacts=len(self.table),
             network_size=self.table.network_size(),
+            messages_forwarded=self._messaging.relay.forwarded,
+            messages_refused=self._messaging.relay.refused,
+            messages_delivered=self._messaging.deliveries.delivered,
             records=self.storage.count,
             records_size=self.storage.size,
             repairs_done=upkeep.repairs_done,
@@ -600,9 +601,9 @@ class Engine:
     def _flags(self) -> int:
         return self.families | (CLIENT if self.client else 0)
 
-    def _check_plain(self) -> None:
-        """Raises ``LocalError`` where anybody could overwrite a plain record."""
-        if not self._responder.takes_plain:
+    def _check_kind(self, kind: Kind) -> None:
+        """Raises ``LocalError`` for a plain record where anybody could overwrite it."""
+        if kind is Kind.PLAIN and not self._responder.takes_plain:
             others = [each for each in self.bootstrap if not isinstance(each, HostName)]
             check_plain(others or (self.contact,))
 

@@ -22,6 +22,14 @@ OFFERS_MAX: Final = 3
 
 @final
 @attrs.define(eq=False)
+class Sent:
+    """Requests sent for messages, by whoever shares it: retries included."""
+
+    count: int = 0
+
+
+@final
+@attrs.define(eq=False)
 class Forwarding:
     """Offers a message to one contact after the other, until one takes it.
 
@@ -35,6 +43,8 @@ class Forwarding:
     body: bytes = attrs.field(repr=False)
     free_after: Callable[[Contact], float]
     asked: dict[bytes, None]
+    #: Those of all messages together.
+    sent: Sent
     taken: bool = attrs.field(default=False, init=False)
     #: Requests sent, retries included.
     messages: int = attrs.field(default=0, init=False)
@@ -49,7 +59,7 @@ class Forwarding:
         if more and now >= self._next_at:
             contact = self.candidates[self._offered]
             self._offered += 1
-            self.messages += 1
+            self._count()
             self._silent[contact.id] = None
             self.asked[contact.public_key] = None
             self._next_at = now + self.free_after(contact)
@@ -75,7 +85,11 @@ class Forwarding:
             self._next_at = now
 
     def on_retry(self, contact: Contact) -> None:
+        self._count()
+
+    def _count(self) -> None:
         self.messages += 1
+        self.sent.count += 1
 
 
 @final
@@ -85,6 +99,7 @@ class Bringing:
 
     contact: Contact
     bodies: list[bytes] = attrs.field(repr=False)
+    sent: Sent
     brought: bool = attrs.field(default=False, init=False)
     _said: int = attrs.field(default=0, init=False)
     _waiting: bool = attrs.field(default=False, init=False)
@@ -97,6 +112,7 @@ class Bringing:
             return Wait(None)
         self._waiting = True
         self._said += 1
+        self.sent.count += 1
         return Ask(self.contact, self.bodies[self._said - 1])
 
     def on_reply(
@@ -109,4 +125,4 @@ class Bringing:
         self._failed = True
 
     def on_retry(self, contact: Contact) -> None:
-        """Retries are none of its business."""
+        self.sent.count += 1

@@ -40,7 +40,7 @@ from .channel.plain import ROOM
 from .deliveries import Deliveries
 from .dispatch import Dispatcher
 from .events import Event
-from .forwarding import Bringing
+from .forwarding import Bringing, Sent
 from .home import Home
 from .operations import Search, Shared
 from .relay import Back, Relay
@@ -84,6 +84,8 @@ class Messaging:
     responder: Responder
     trusted: bool
     emit: Callable[[Event], None]
+    #: Requests that this node sent for messages, its own and others'.
+    sent: Sent = attrs.field(factory=Sent, init=False)
     deliveries: Deliveries = attrs.field(init=False)
     dispatcher: Dispatcher = attrs.field(init=False)
     relay: Relay = attrs.field(init=False)
@@ -95,7 +97,7 @@ class Messaging:
     def __attrs_post_init__(self) -> None:
         self._sealer = Sealer(self.identity, self.network, self.random)
         self.deliveries = Deliveries(self.emit)
-        self.dispatcher = Dispatcher(tasks=self.tasks, random=self.random)
+        self.dispatcher = Dispatcher(tasks=self.tasks, random=self.random, sent=self.sent)
         self.relay = Relay(
             table=self.searches.table,
             tasks=self.tasks,
@@ -104,6 +106,7 @@ class Messaging:
             answer=self._answer_record,
             on_own=self.dispatcher.on_returned,
             is_own=self.dispatcher.is_own,
+            sent=self.sent,
         )
 
     @property
@@ -279,7 +282,7 @@ class Messaging:
             fits = as_stranger + len(returned) <= tasks.channel.overhead + len(opened.payload)
             proved = issuer.address in tasks.knocks.open
             bodies = [returned] if fits or proved else [encode(Ping(self._flags)), returned]
-            bringing = Bringing(issuer, bodies)
+            bringing = Bringing(issuer, bodies, self.sent)
 
             def stepped(now: float, task: Task) -> None:
                 if task.done and not bringing.brought:

@@ -18,7 +18,7 @@ from ..wire.messages import TTL_MAX, Returned, Route, Taken, Taking
 from .admission import admission_source
 from .channel.face import Opened
 from .dialback import Allowance
-from .forwarding import OFFERS_MAX, Bringing, Forwarding
+from .forwarding import OFFERS_MAX, Bringing, Forwarding, Sent
 from .home import Home
 from .routing import RoutingTable
 from .tasks import Task, Tasks
@@ -69,6 +69,7 @@ class Relay:
     answer: Answered
     on_own: OwnReturned
     is_own: Callable[[bytes], bool]
+    sent: Sent
     #: What our requests carry; the engine keeps it up to date.
     flags: int = attrs.field(default=0, init=False)
     #: Messages passed on, and those refused because a share was used up.
@@ -158,7 +159,7 @@ class Relay:
             body=route.body,
         )
         forwarding = Forwarding(
-            candidates, encode(onward), self.tasks.requests.free_after, path.asked
+            candidates, encode(onward), self.tasks.requests.free_after, path.asked, self.sent
         )
 
         def stepped(now: float, task: Task) -> None:
@@ -204,7 +205,7 @@ class Relay:
         if path.returned:
             return
         path.returned = True
-        bringing = Bringing(path.previous, [encode(returned)])
+        bringing = Bringing(path.previous, [encode(returned)], self.sent)
         # It has proved where it is, when it sent us the message.
         self.tasks.spawn(now, bringing, _ignore, hearsay=False)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any, TypeVar, final, overload
+from typing import Any, NoReturn, TypeVar, final, overload
 
 import trio
 
@@ -17,6 +17,7 @@ from ..author import AuthorId, check_author
 from ..config import Config
 from ..contacts import (
     Address,
+    Contact,
     HostName,
     Introducer,
     contact_at,
@@ -24,6 +25,7 @@ from ..contacts import (
     is_ipv6,
     is_reachable,
     parse_address,
+    parse_uri,
 )
 from ..core.arguments import check_value
 from ..core.channel.face import Channel
@@ -32,8 +34,8 @@ from ..core.channel.secure import SecureChannel
 from ..core.engine import Engine
 from ..core.events import OperationFinished
 from ..core.operations import Shared
-from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome
-from ..core.via import Structured, search_via
+from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome, Reply
+from ..core.via import RECURSIVE, Structured, iterative_via, search_via
 from ..errors import InternalError, LocalError, QuorumNotReached
 from ..identity import Identity
 from ..keyspace import Key, content_key, plain_key, record_name, signed_key, topic_key
@@ -54,6 +56,7 @@ from .opening import (
     refuse_changed_keys,
 )
 from .pump import DatagramPort, Pump
+from .serving import LIMIT_MAX, Handler, TopicServer
 from .stats import Stats, stats_of
 from .stream import EventStream
 
@@ -163,7 +166,7 @@ class Node:
             if_version=if_version,
             replicas=replicas,
             quorum=quorum,
-            disjoint=search_via(via).disjoint,
+            **_way(via),
         )
 
     @overload
@@ -242,7 +245,7 @@ class Node:
             name=name,
             replicas=replicas,
             quorum=quorum,
-            disjoint=search_via(via).disjoint,
+            **_way(via),
         )
 
     # ---- content: the key is derived from the value ----
@@ -271,7 +274,7 @@ class Node:
             ttl_s=ttl,
             replicas=replicas,
             quorum=quorum,
-            disjoint=search_via(via).disjoint,
+            **_way(via),
         )
 
     @overload
@@ -357,15 +360,15 @@ class Node:
         if isinstance(keys, str):
             raise LocalError(f"keys are several, got {keys!r}; for one there is get()")
         wanted = {key: plain_key(key) for key in _items("keys", keys)}
-        shared, disjoint = Shared(), search_via(via).disjoint
+        shared, way = Shared(), _way(via)
         starts = [
             partial(
                 self._engine.start_get,
                 kind=Kind.PLAIN,
                 key=place,
                 quorum=quorum,
-                disjoint=disjoint,
                 shared=shared,
+                **way,
             )
             for place in wanted.values()
         ]
@@ -392,7 +395,7 @@ class Node:
         for value in values.values():  # before anything is stored
             check_value(value, self._engine.config.value_size_max)
         places = {key: plain_key(key) for key in values}
-        shared, disjoint = Shared(), search_via(via).disjoint
+        shared, way = Shared(), _way(via)
         starts = [
             partial(
                 self._engine.start_put,
@@ -402,8 +405,8 @@ class Node:
                 ttl_s=ttl,
                 replicas=replicas,
                 quorum=quorum,
-                disjoint=disjoint,
                 shared=shared,
+                **way,
             )
             for key, value in values.items()
         ]
@@ -420,8 +423,65 @@ class Node:
             LookupOutcome,
             self._engine.start_lookup,
             plain_key(target),
-            disjoint=search_via(via).disjoint,
+            disjoint=iterative_via(via).disjoint,
         )
+
+    # ---- messages ----
+
+    async def send(
+        self,
+        node_id: Key | Contact | str,
+        payload: bytes,
+        *,
+        topic: str = "",
+        via: str | Structured | None = None,
+    ) -> bytes:
+        """The answer of any node to a message of up to 800 bytes: what its ``serve`` of this topic
+        returned. Only that node can read it, and only it can have answered.
+
+        ``node_id``: the ``id`` of a node, a contact, or a ``dht://`` URI. The message is passed on
+        from node to node unless ``via=Structured(routing="iterative")`` says to look the node up
+        and speak to it. It is tried up to three times in 20 seconds, and delivered once; a node
+        that restarts in between may get it again. Raises ``NoPeers`` when no answer comes, or when
+        nobody serves the topic there; and ``ValueTooLarge``.
+        """
+        contact = parse_uri(node_id) if isinstance(node_id, str) else node_id
+        if not isinstance(contact, Key | Contact):
+            raise LocalError(
+                "a node is the dht.Key in its id, a dht.Contact or a dht:// URI, got "
+                f"{node_id!r}; Key.from_hex() reads an id from text"
+            )
+        search = RECURSIVE if via is None else search_via(via)
+        if search.disjoint > 1:
+            raise LocalError(f"a message goes one way: leave disjoint= out of {via!r}")
+        reply = await self._pump.operate(
+            Reply,
+            self._engine.start_send,
+            contact if isinstance(contact, Key) else contact.id,
+            payload,
+            topic=topic,
+            contact=None if isinstance(contact, Key) else contact,
+            routing=search.routing,
+            reply=search.reply,
+        )
+        return reply.payload
+
+    async def serve(self, topic: str, handler: Handler, *, limit: int = 16) -> NoReturn:
+        """Answers the messages of a topic: ``await handler(payload, sender)`` gives the answer, up
+        to 800 bytes; ``sender`` is the ``id`` of the node that sent it, and proved.
+
+        Runs until it is cancelled, at most ``limit`` handlers at once, all in the caller's task and
+        tasks below it. What a handler raises ends it and is raised as it was; ``NodeClosed`` when
+        the node ends. ``LocalError`` if the topic is served already.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LIMIT_MAX:
+            raise LocalError(f"limit is a number from 1 to {LIMIT_MAX}, got {limit!r}")
+        if not callable(handler):
+            raise LocalError(
+                f"a handler is an async function of the payload and the sender, got {handler!r}"
+            )
+        await TopicServer(self._pump, topic, handler, limit).run()
+        raise AssertionError("serving ends by being cancelled, or by an error")
 
     def events(self) -> EventStream:
         """What happens from now on: ``async with node.events() as events: async for ...``.
@@ -454,7 +514,7 @@ class Node:
             kind,
             key,
             quorum=quorum,
-            disjoint=search_via(via).disjoint,
+            **_way(via),
         )
 
 
@@ -595,6 +655,12 @@ def _channel(identity: Identity, network: Network, random: Random, *, encrypted:
     if encrypted:
         return SecureChannel(identity, network, random)
     return PlainChannel(identity.public_key, network=network, random=random)
+
+
+def _way(via: str | Structured) -> dict[str, Any]:
+    """The options of a get or a put that say how it searches."""
+    search = search_via(via)
+    return {"disjoint": search.disjoint, "routing": search.routing}
 
 
 def _value(outcome: GetOutcome, default: _T | None) -> bytes | _T | None:

@@ -350,5 +350,7 @@ Message = Request | Answer
 REQUEST_TYPES = frozenset(
     {Ping, Find, Get, Store, Fetch, Browse, Reach, Dial, Knock, Route, Returned}
 )
+#: Those by which messages go from node to node, and what came of them back.
+ROUTE_TYPES = frozenset({Route, Returned})
 #: Those by which nodes find out whether strangers reach them.
 REACH_TYPES = frozenset({Reach, Dial, Knock})

@@ -46,9 +46,13 @@ from dht.wire.messages import (
     Pong,
     Reach,
     Request,
+    Returned,
+    Route,
     Status,
     Store,
     Stored,
+    Taken,
+    Taking,
 )
 
 #: What the wall clocks say at virtual time 0.
@@ -171,6 +175,8 @@ class Manners:
                 return Dialling(self.time_s, DialStatus.NOBODY)
             case Knock():
                 return None
+            case Route() | Returned():
+                return Taken(self.time_s, Taking.TAKEN)
 
 
 def frame(public_key: bytes, message: Message, request_id: bytes) -> bytes:

@@ -93,6 +93,18 @@ LARGEST: list[Message] = [
     wire.Dial(flags=FLAGS_MAX, nonce=bytes(8), contact=bytes(50)),
     wire.Knock(flags=FLAGS_MAX, nonce=bytes(8)),
     wire.Dialling(time_s=SECONDS_MAX, status=3),
+    wire.Route(
+        flags=FLAGS_MAX,
+        id=bytes(8),
+        target=KEY32,
+        ttl=wire.TTL_MAX,
+        hops=wire.TTL_MAX,
+        style=2,
+        issuer=bytes(50),
+        body=bytes(96 + 8 + 1 + 64 + 800),
+    ),
+    wire.Returned(flags=FLAGS_MAX, id=bytes(8), hops=wire.TTL_MAX, body=bytes(1082)),
+    wire.Taken(time_s=SECONDS_MAX, status=3),
     wire.Browse(flags=FLAGS_MAX, key=KEY32, start=KEY32, count=COUNT_MAX),
     wire.Page(
         time_s=SECONDS_MAX,
@@ -268,6 +280,12 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "total": (*_NO_NUMBER, None, wire.MEMBERS_MAX + 1),
     "whole": (0, 1, None, b"", "x", []),
     "digest": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "id": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "ttl": (*_NO_NUMBER, None, wire.TTL_MAX + 1),
+    "hops": (*_NO_NUMBER, None, wire.TTL_MAX + 1),
+    "style": (*_NO_NUMBER, None, len(wire.Style)),
+    "issuer": (*_NO_BYTES, bytes(51)),
+    "body": _NO_PACKET,
     "copies": (7, b"", None, True, {}, [7], [[]], [None]),
 }
 
