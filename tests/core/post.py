@@ -1,9 +1,11 @@
 """A network in which nodes send each other messages: servers of topics, and what they were told."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 
+from dht.contacts import Address
 from dht.core.channel.plain import PlainChannel
 from dht.core.events import MessageArrived, OperationFinished
 from dht.core.outcomes import Reply
@@ -12,6 +14,7 @@ from dht.wire.codec import decode_untrusted
 from dht.wire.messages import Message, Returned, Route
 from tests.core.pair import Net, Peer, Stranger
 
+_Any = TypeVar("_Any")
 Server = Callable[[bytes], bytes | None]
 
 
@@ -54,7 +57,7 @@ class Post(Net):
             ),
         )
 
-    def sent(self, kind: type[Message], *, since: int = 0) -> list[tuple[bytes, bytes, Message]]:
+    def sent(self, kind: type[_Any], *, since: int = 0) -> list[tuple[Address, Address, _Any]]:
         """The messages of a type that went over the wire: from, to, what."""
         found = []
         for _, source, target, data in self.log[since:]:
