@@ -560,6 +560,11 @@ class Engine:
         return not self._presence.serving
 
     @property
+    def messages_sent(self) -> int:
+        """Requests that this node sent for messages, its own and those that it passed on."""
+        return self._messaging.sent.count
+
+    @property
     def joined(self) -> bool:
         """Was it ever part of a network?"""
         return self._upkeep.joined
