@@ -155,7 +155,8 @@ class Messaging:
         if routing == "iterative":
             at = known or contact
             if at is None:
-                search = self.searches.begin(now, target, who, want=1)
+                # As many at once as a lookup: one at a time would wait for each that is dead.
+                search = self.searches.begin(now, target, who, want=self.searches.config.alpha)
         return Sending(
             target=target,
             topic=topic,

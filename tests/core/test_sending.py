@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from dht.config import DATAGRAM_SIZE_MAX, Config
 from dht.contacts import Address, contact_at, pack_address
+from dht.core.channel.noise import Initiator
 from dht.core.channel.packets import DATA_ROOM
 from dht.core.channel.plain import ROOM
 from dht.core.deliveries import KNOWN_MAX, TOPICS_MAX, WAITING_PER_TOPIC_MAX, Deliveries
+from dht.core.dispatch import OWN_MAX
 from dht.core.events import Event, MessageArrived
+from dht.core.messaging import KEYS_MAX
 from dht.core.outcomes import GetOutcome
 from dht.core.sealing import (
     MESSAGE_SIZE_MAX,
@@ -36,6 +39,7 @@ from dht.errors import LocalError, NoPeers, RemoteError, ValueTooLarge
 from dht.identity import Identity
 from dht.keyspace import Key, key_bytes, plain_key
 from dht.network import Network
+from dht.records import Kind
 from dht.sim.simulator import Simulator
 from dht.wire.codec import copy_of, encode
 from dht.wire.messages import (
@@ -44,6 +48,7 @@ from dht.wire.messages import (
     Find,
     Found,
     Get,
+    Nodes,
     Ping,
     Request,
     Returned,
@@ -801,3 +806,129 @@ def test_messages_between_random_nodes_of_sixty_arrive_while_ten_percent_are_dea
         replies = [reply_of(each) for each in finished]
         assert {reply.payload for reply in replies} == {b"olleh"}
         assert all(reply.hops <= 8 for reply in replies)
+
+
+# ---- what may come back for a message of ours, and from whom ----
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """A message of ours under way: its first hop took it, and has not said more."""
+
+    net: Post
+    sender: Peer
+    first: Stranger
+    other: Stranger
+    route: Route
+    operation: int
+
+    def say(self, by: Stranger, message: Route | Returned) -> list[Taking]:
+        said = by.say(self.sender, message)
+        return [Taking(each.status) for each in said if isinstance(each, Taken)]
+
+    def routes(self) -> list[Route]:
+        return [*self.first.heard_of(Route), *self.other.heard_of(Route)]
+
+
+def waiting(**options: Any) -> Waiting:
+    net = Post()
+    sender = net.add()
+    manners = Manners(net)
+    hops = [net.known(sender, manners=manners) for _ in range(2)]
+    target = Key(7)
+    operation = net.begin(
+        sender, lambda engine, now: engine.start_send(now, target, b"hello", **options)
+    )
+    net.run_for(0.1)
+    first, other = sorted(hops, key=lambda each: each.contact.id ^ target)
+    [route] = first.heard_of(Route)
+    return Waiting(net, sender, first, other, route, operation)
+
+
+def test_only_a_first_hop_can_say_that_a_message_went_no_further() -> None:
+    here = waiting(public_key=Identity.generate(Random(9)).public_key)
+    nowhere = Returned(0, here.route.id, 0, b"")
+    assert here.say(here.other, nowhere) == [Taking.NOT_HERE]
+    assert here.routes() == [here.route]
+    assert here.say(here.first, nowhere) == [Taking.TAKEN]
+    assert len(here.routes()) == 2  # the next attempt
+
+
+def test_only_a_first_hop_can_say_who_somebody_is() -> None:
+    here = waiting()
+    own = here.other.contact.packed
+    answer = bytes([len(own)]) + own + encode(Nodes(0, b"", b"", 0))
+    assert here.route.style == Style.RECORD
+    assert here.say(here.other, Returned(0, here.route.id, 0, answer)) == [Taking.NOT_HERE]
+    assert here.routes() == [here.route]
+    assert here.say(here.first, Returned(0, here.route.id, 0, answer)) == [Taking.TAKEN]
+    assert len(here.routes()) == 2
+
+
+def test_only_a_first_hop_can_say_who_holds_a_record() -> None:
+    net = street(60, config=WIDE)
+    reader = reader_of(net, "a")
+    liar = net.stranger(reply=Manners(net))
+    copy = copy_of(record("a", b"whatever"), 60_000)
+    own = liar.contact.packed
+    net.fate = lambda data, _source, _hop: () if is_returned(data) else (data,)
+    since = len(net.log)
+    operation = net.begin(
+        reader,
+        lambda engine, now: engine.start_get(now, Kind.PLAIN, plain_key("a"), routing="recursive"),
+    )
+    net.run_for(0.1)
+    [(_, _, route), *_] = routes(net, since)
+    net.fate = lambda data, _source, _hop: (data,)
+    body = bytes([len(own)]) + own + encode(Found(0, copy, b"", b""))
+    [told] = liar.say(reader, Returned(0, route.id, 0, body))
+    assert isinstance(told, Taken)
+    assert told.status == Taking.NOT_HERE
+    assert not [each for each in reader.finished() if each.operation_id == operation]
+
+
+def test_a_message_of_ours_that_comes_back_to_us_was_seen_here() -> None:
+    here = waiting()
+    assert here.say(here.first, here.route) == [Taking.SEEN]
+    assert here.routes() == [here.route]
+
+
+def test_so_many_messages_of_ours_are_waited_for() -> None:
+    net = street(2)
+    dispatcher = net.peers[0].engine._messaging.dispatcher
+    for _ in range(OWN_MAX + 10):
+        dispatcher.dispatch(
+            net.now,
+            target=bytes(32),
+            style=Style.PATH,
+            candidates=[],
+            body=b"",
+            hearing=lambda now, returned, peer: False,
+        )
+    assert len(dispatcher) == OWN_MAX
+
+
+def test_so_many_public_keys_are_remembered() -> None:
+    net = street(2)
+    messaging = net.peers[0].engine._messaging
+    for number in range(KEYS_MAX + 10):
+        messaging._remember_key(number, bytes(32))
+    assert len(messaging._keys) == KEYS_MAX
+    assert 9 not in messaging._keys
+    assert 10 in messaging._keys
+
+
+def test_the_handshake_of_a_message_is_bound_to_what_the_protocol_says() -> None:
+    """docs/protocol.md: the prologue is a tag, the network's id and the issuer."""
+    network = Network.named("here")
+    _, bob = sealers()
+    alice = Identity.generate(Random(1))
+    noise = Initiator(
+        static=alice.private_key,
+        static_public=alice.public_key,
+        remote_public=bob.identity.public_key,
+        psk=network.secrets()[0].psk,
+        prologue=b"dht send" + network.id + b"issuer",
+        ephemeral=Random(2).randbytes(32),
+    )
+    assert bob.open_untrusted(b"issuer", noise.write(b"plain"))[0] == b"plain"
