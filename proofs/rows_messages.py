@@ -13,10 +13,11 @@ the sender knows the target's public key, and neither its address nor whether it
 
 The goal for latencies is against ``shortcut``, the faster of the two, and that for messages against
 ``lookup``; the figures have both ratios of each. Against the messages of ``shortcut``, which leaves
-out most of a lookup, the goal of 0.6 is not met along the path. A message is a request that any node sends for it: the lookup's,
-``Route`` and ``Returned``, retries included, and not their acknowledgements. Messages of 100 bytes,
-answered at once with as many. All latencies are virtual: the wide-area network of
-``dht.sim.links``.
+out most of a lookup, the goal of 0.6 is not met along the path.
+
+A message is a request that any node sends for it: the lookup's, ``Route`` and ``Returned``, retries
+included, and not their acknowledgements. It has 100 bytes, and its answer, which is given at once,
+as many. All latencies are virtual: the wide-area network of ``dht.sim.links``.
 """
 
 import statistics

@@ -20,6 +20,7 @@ from ..wire.codec import (
     contact_untrusted,
     decode_untrusted,
     encode,
+    pack_contacts,
 )
 from ..wire.messages import (
     REQUEST_ID_SIZE,
@@ -230,11 +231,12 @@ class Messaging:
         _, message = decode_untrusted(_NO_ID + body[size:])
         if not isinstance(message, Nodes | Found):
             raise RemoteError(f"{type(message).__name__} does not answer a Find or a Get")
-        named = self.tasks.believable_untrusted(message.contacts4, message.contacts6, peer.address)
-        if holder.id != self.identity.id and (
-            is_local(peer.address) or not is_local(holder.address)
-        ):
-            named = [holder, *named]
+        own4, own6 = pack_contacts([holder])
+        named = self.tasks.believable_untrusted(
+            own4 + message.contacts4, own6 + message.contacts6, peer.address
+        )
+        if holder not in named and holder.id != self.identity.id:
+            raise RemoteError(f"{holder} cannot be known where {peer} is")
         return holder, message, named
 
     # ---- being reached ----

@@ -81,7 +81,8 @@ class Sending:
     _until: float = attrs.field(default=-inf, init=False)
     #: First hops of earlier attempts: another one is taken while there are others.
     _used: dict[int, None] = attrs.field(factory=dict, init=False)
-    _searched: int = attrs.field(default=0, init=False)
+    #: Where it was said to be, and did not take the message: somebody may lie, or be out of date.
+    _wrong: dict[bytes, None] = attrs.field(factory=dict, init=False)
     _stepping: bool = attrs.field(default=False, init=False)
 
     # ---- the machine ----
@@ -115,8 +116,10 @@ class Sending:
         where it is would only be another round trip."""
         assert self.search is not None
         self.search.on_reply(now, contact, closer)
+        if contact.id == self.target:
+            self._wrong.pop(contact.packed, None)
         for each in (contact, *closer):
-            if each.id == self.target and self.at is None:
+            if each.id == self.target and self.at is None and each.packed not in self._wrong:
                 self._found(each)
 
     def on_failure(self, now: float, contact: Contact) -> None:
@@ -191,6 +194,9 @@ class Sending:
         if returned is None or not returned.body:
             if attempt is None or route_id == next(reversed(self._attempts)):
                 self._until = now
+                if returned is None and self.search is not None and self.at is not None:
+                    self._wrong[self.at.packed] = None
+                    self.at = None  # the search goes on
                 self._wake(now)
             return True
         assert attempt is not None, "an answer does not come before its message has left"

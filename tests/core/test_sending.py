@@ -57,7 +57,7 @@ from dht.wire.messages import (
     Taken,
     Taking,
 )
-from tests.core.pair import Manners, Peer, Stranger, frame
+from tests.core.pair import Manners, Peer, Stranger, frame, sealed
 from tests.core.post import Post, is_returned, is_route, message_of, reply_of
 from tests.core.test_engine import record
 
@@ -932,3 +932,68 @@ def test_the_handshake_of_a_message_is_bound_to_what_the_protocol_says() -> None
         ephemeral=Random(2).randbytes(32),
     )
     assert bob.open_untrusted(b"issuer", noise.write(b"plain"))[0] == b"plain"
+
+
+# ---- where a target is said to be ----
+
+
+def test_a_wrong_address_that_somebody_names_costs_an_attempt_and_no_more() -> None:
+    net = street()
+    sender, target = far_pair(net)
+    net.serve(target)
+    elsewhere = contact_at(target.contact.public_key, pack_address("99.9.9.9", 9)).packed
+
+    def fate(data: bytes, source: Address, hop: Address) -> Sequence[bytes]:
+        """The first to name the target names it at another address."""
+        message = message_of(data)
+        if (
+            hop == sender.address
+            and isinstance(message, Nodes)
+            and target.contact.packed in message.contacts4
+            and source not in (target.address, *lied[1:])
+            and (not lied or lied[0] == source)
+        ):
+            lied.append(source)
+            return (data.replace(target.contact.packed, elsewhere),)
+        return (data,)
+
+    lied: list[Address] = []
+    net.fate = lambda data, source, hop: [resealed(each) for each in fate(data, source, hop)]
+    reply = reply_of(net.post(sender, target, routing="iterative"))
+    assert reply.payload == b"olleh"
+    assert lied
+
+
+def resealed(data: bytes) -> bytes:
+    """With a right checksum again."""
+    return data if message_of(data) is not None else sealed(data[1:33], data[33:-8])
+
+
+# ---- over the encrypted channel ----
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_messages_go_over_the_encrypted_channel_too(way: str) -> None:
+    simulator = Simulator(seed=7, encrypted=True, config=NARROW)
+    simulator.grow(20)
+    simulator.run_for(10.0)
+
+    def answer(node: Any, event: object) -> None:
+        if isinstance(event, MessageArrived):
+            node.engine.answer_message(simulator.now, event.message_id, event.payload)
+            simulator.poll(node)
+
+    simulator.observers.append(answer)
+    random = Random(6)
+    for node in simulator.living():
+        node.engine.serve_topic("echo")
+    for size in (0, 100, PAYLOAD_MAX):
+        for _ in range(5):
+            sender, target = random.sample(simulator.living(), 2)
+            finished = simulator.run_operation(
+                sender,
+                lambda engine, now, to=target.contact.id, size=size: engine.start_send(  # type: ignore[misc]
+                    now, to, bytes(size), topic="echo", **WAYS[way]
+                ),
+            )
+            assert reply_of(finished).payload == bytes(size)

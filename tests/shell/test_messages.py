@@ -258,13 +258,12 @@ def test_serving_ends_with_the_node() -> None:
 def test_a_send_that_is_cancelled_anywhere_leaves_nothing_behind(asleep: bool) -> None:
     async def test(alice: Node, bob: Node) -> None:
         async with serving(bob, "t"):
-            interrupted = 1  # the first step is the one under way
-            while await cancelled_at_step(
-                lambda: alice.send(bob.id, b"abc", topic="t"), interrupted, asleep=asleep
-            ):
-                interrupted += 1
-                assert interrupted < 20
-            assert interrupted > 1
+            for step in range(20):
+                await cancelled_at_step(
+                    lambda: alice.send(bob.id, b"abc", topic="t"), step, asleep=asleep
+                )
+                assert alice.stats().operations_in_flight == 0
+                assert not alice._pump._waiting
             assert await alice.send(bob.id, b"abc", topic="t") == b"cba"
 
     with_nodes(2, test)
