@@ -173,6 +173,8 @@ class Manners:
                 return Dialling(self.time_s, DialStatus.NOBODY)
             case Knock():
                 return None
+            case Route() | Returned():
+                return Taken(self.time_s, Taking.TAKEN)
         return Taken(self.time_s, Taking.NOT_HERE)
 
 
@@ -244,6 +246,7 @@ class Net:
             client=client,
             advertised=advertised,
             private_network=self.private_network,
+            network=network,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer
