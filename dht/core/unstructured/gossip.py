@@ -289,17 +289,19 @@ class Gossip:
         was_alone = not len(self.view)
         room = min(opened.room, DATAGRAM_SIZE_MAX - CHANNEL_RESERVE) - RESERVE
         count = min(message.count, self.config.view_size)
-        if message.contacts4 or message.contacts6 or not message.count:
-            given = self.view.answer(entries, count=count)
-        else:  # a newcomer that knows nobody gets a list, and its place by being introduced
-            given = self.view.sample(count)
+        # A newcomer that knows nobody gets a list, and its place by being introduced.
+        takes_part = bool(message.contacts4 or message.contacts6 or not message.count)
+        if takes_part:
+            count = min(count, self.config.exchange)
         flags = message.flags
-        wanted = [
+        given = [
             each
-            for each in given
+            for each in self.view.sample(count)
             if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
         ]
-        packed = self._packed(wanted, room)
+        if takes_part:  # only what it is told of may be replaced: an entry is moved, never lost
+            self.view.merge(entries, given)
+        packed = self._packed(given, room)
         told = self._told(now, room - sum(map(len, packed)), flags)
         self._answer(now, opened, request_id, Shuffled(time_s, *packed, *told))
         if was_alone and len(self.view):
