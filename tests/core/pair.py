@@ -220,6 +220,7 @@ class Net:
         config: Config | None = None,
         host: str | None = None,
         ahead_s: float = 0.0,
+        overlay: str = "structured",
         join: bool = True,
     ) -> Peer:
         """An engine, started; ``ahead_s``: how far its wall clock is ahead of the others'."""
@@ -244,6 +245,7 @@ class Net:
             client=client,
             advertised=advertised,
             private_network=self.private_network,
+            overlay=overlay,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

@@ -94,7 +94,8 @@ class View:
 
     def begin(self) -> tuple[Contact, list[Entry]] | None:
         """One shuffle begins: with whom, and what it is given beside our own entry. None: there is
-        nobody. That neighbour is out of the view now: whoever is asked keeps our entry for it."""
+        nobody. That neighbour is out of the view until it answers, and for good if it does not or
+        there is no place any more: it has our entry then."""
         if not self._entries:
             return None
         self._cycle += 1
