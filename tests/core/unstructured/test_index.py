@@ -15,6 +15,7 @@ from dht.core.unstructured.index import (
     ENTRIES_PER_SOURCE,
     ENTRY_LIFE_MAX_S,
     HOLDERS_PER_KEY,
+    HOLDERS_PER_SOURCE,
     Index,
 )
 from tests.core.contacts_for_tests import contact, ids
@@ -113,6 +114,19 @@ def test_who_comes_when_the_time_of_others_is_over_finds_room() -> None:
     assert len(kept) == 1
 
 
+def test_of_one_subnet_two_are_known_to_hold_a_key() -> None:
+    kept = index()
+    said = [
+        kept.announce(0.0, contact(number, f"8.8.8.{number}"), KEY, 60.0) for number in range(1, 5)
+    ]
+    assert said == [True, True, False, False]
+    assert kept.announce(0.0, contact(5, "8.8.9.5"), KEY, 60.0)
+    assert kept.announce(0.0, contact(3, "8.8.8.3"), OTHER, 60.0)
+    kept.announce(0.0, contact(1, "8.8.8.1"), KEY, 0)
+    assert kept.announce(0.0, contact(4, "8.8.8.4"), KEY, 60.0)
+    assert told(kept) == [2, 4, 5]
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Index:
     """One of 64 entries, of which a source may have 4."""
@@ -209,11 +223,16 @@ class Announced(RuleBasedStateMachine):
         else:
             source = quota_source(holder.address, holder.public_key)
             assert node_id not in of_slot
-            assert len(of_slot) == 4 or self.index._by_source.get(source, 0) == 3 or self._full()
+            same = [
+                each for each in self.index._holders.get(slot, {}).values() if each.source == source
+            ]
+            assert (
+                len(of_slot) == 4
+                or len(same) == HOLDERS_PER_SOURCE
+                or self.index._by_source.get(source, 0) == 3
+                or len(self.index) == 48
+            )
         self.model[slot] = of_slot
-
-    def _full(self) -> bool:
-        return len(self.index) == 48
 
     def _living(self, slot: tuple[int, int]) -> dict[int, tuple[Contact, float]]:
         known = self.model.get(slot, {})
@@ -238,6 +257,11 @@ class Announced(RuleBasedStateMachine):
         assert len(self.index) == len(entries) <= 48
         assert self.index._by_source == {each: sources.count(each) for each in sources}
         assert all(sources.count(each) <= 3 for each in sources)
+        assert all(
+            sum(each.source == one.source for each in of_slot.values()) <= HOLDERS_PER_SOURCE
+            for of_slot in self.index._holders.values()
+            for one in of_slot.values()
+        )
         assert all(0 < len(of_slot) <= 4 for of_slot in self.index._holders.values())
 
 
