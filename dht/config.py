@@ -153,7 +153,8 @@ class Config:
     #: Neighbours a node has at a time, and how many of them a shuffle exchanges. Cyclon (Voulgaris
     #: et al. 2005) has 20 and 8: half of all nodes may die at once, and the rest stay connected.
     view_size: int = _knob(20, 1, 255)
-    exchange: int = _knob(8, 1, 24)
+    #: With 16, all at IPv6 addresses, and a few index nodes a datagram is full.
+    exchange: int = _knob(8, 1, 16)
     #: A node shuffles so often; Cyclon's and HyParView's cycle is 10 s.
     shuffle_interval_s: float = _knob(10.0, 0.01, DAY_S)
     #: Eclipse: shuffles of others that a node takes part in within one interval; twice that at

@@ -46,6 +46,8 @@ from dht.wire.messages import (
     Pong,
     Reach,
     Request,
+    Returned,
+    Route,
     Status,
     Store,
     Stored,
@@ -222,6 +224,7 @@ class Net:
         config: Config | None = None,
         host: str | None = None,
         ahead_s: float = 0.0,
+        overlay: str = "structured",
         join: bool = True,
     ) -> Peer:
         """An engine, started; ``ahead_s``: how far its wall clock is ahead of the others'."""
@@ -247,6 +250,7 @@ class Net:
             advertised=advertised,
             private_network=self.private_network,
             network=network,
+            overlay=overlay,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

@@ -77,9 +77,9 @@ INDEXES_TOLD = 8
 #: longest: a handshake.
 RESERVE = 40
 CHANNEL_RESERVE = 150
+ROOM = DATAGRAM_SIZE_MAX - CHANNEL_RESERVE - RESERVE
 
 _EVERYBODY = b"everybody"
-_PLENTY = DATAGRAM_SIZE_MAX
 
 
 @final
@@ -255,7 +255,9 @@ class Gossip:
         tries: int,
     ) -> None:
         if isinstance(answer, Shuffled):
-            self.view.merge(self._read(now, contact, answer)[1:], given)
+            entries = self._read(now, contact, answer)
+            self.view.merge(entries[1:], given)
+            self.view.merge(entries[:1])  # stays if there is a place: few nodes know each other all
         elif isinstance(answer, Taken) and answer.status == Taking.BUSY:
             self.view.merge([Entry(contact)])  # it lives, and is only popular
         elif tries > 1 and not self._stopped:
@@ -291,22 +293,23 @@ class Gossip:
             # We have only just come ourselves: who joins through us now would know nobody else.
             self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
             return
-        if message.flags & CLIENT:
+        if message.flags & CLIENT or not self._usable(asker, asker.address):
             del entries[0]
         was_alone = not len(self.view)
-        room = min(opened.room, DATAGRAM_SIZE_MAX - CHANNEL_RESERVE) - RESERVE
+        room = min(opened.room - RESERVE, ROOM)
         count = min(message.count, self.config.view_size)
+        # A newcomer that knows nobody gets a list, and its place by being introduced.
         if not wants_list:
-            given = self.view.answer(entries, count=count)
-        else:  # a newcomer that knows nobody gets a list, and its place by being introduced
-            given = self.view.sample(count)
+            count = min(count, self.config.exchange)
         flags = message.flags
-        wanted = [
+        given = [
             each
-            for each in given
+            for each in self.view.sample(count)
             if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
         ]
-        packed = self._packed(wanted, room)
+        if not wants_list:  # only what it is told of may be replaced: an entry is moved, never lost
+            self.view.merge(entries, given)
+        packed = self._packed(given, room)
         told = self._told(now, room - sum(map(len, packed)), flags)
         self._answer(now, opened, request_id, Shuffled(time_s, *packed, *told))
         if was_alone and len(self.view):
@@ -401,8 +404,9 @@ class Gossip:
         return pack_marked(told)
 
     def _shuffle_body(self, now: float, entries: Iterable[Entry], count: int) -> bytes:
-        told = self._told(now, _PLENTY, WANT_IPV4 | WANT_IPV6)
-        return encode(Shuffle(self.flags, count, *self._packed(entries, _PLENTY), *told))
+        packed = self._packed(entries, ROOM)
+        told = self._told(now, ROOM - sum(map(len, packed)), WANT_IPV4 | WANT_IPV6)
+        return encode(Shuffle(self.flags, count, *packed, *told))
 
     def _read_untrusted(
         self, now: float, peer: Contact, message: Shuffle | Shuffled
@@ -424,7 +428,7 @@ class Gossip:
             if self._usable(contact, peer.address):
                 self.index_nodes.heard(now, contact, age[0])
         for entry in entries:
-            if entry.indexes:
+            if entry.indexes and self._usable(entry.contact, peer.address):
                 self.index_nodes.heard(now, entry.contact, entry.age)
         return entries
 

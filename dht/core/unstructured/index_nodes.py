@@ -10,6 +10,7 @@ so whoever announces and whoever asks choose the same ones, if they know the sam
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2s
+from math import ceil
 from random import Random
 from typing import final
 
@@ -31,8 +32,6 @@ PER_KEY = 3
 #: heard is forgotten. It tells of itself with every shuffle.
 AGE_STEP_S = 10.0
 FORGET_S = 300.0
-
-_AGE_MAX = 255
 
 
 def rank_of(node_id: int) -> int:
@@ -108,11 +107,12 @@ class IndexNodes:
                 del self._failed[next(iter(self._failed))]
 
     def sample(self, now: float, count: int) -> list[tuple[Contact, int]]:
-        """Some of them, at random, each with its age in steps."""
+        """Some of them, at random, each with its age in steps. A step that has begun counts: else
+        those who tell each other more often than every 10 s would never let a dead one go."""
         self._forget_old(now)
         chosen = self._random.sample(list(self._known), min(count, len(self._known)))
         return [
-            (contact, min(_AGE_MAX, max(0, int((now - at) / AGE_STEP_S))))
+            (contact, ceil((now - at) / AGE_STEP_S))
             for contact, at in map(self._known.__getitem__, chosen)
         ]
 
