@@ -132,7 +132,8 @@ class FloodBranch:
     sent: int = attrs.field(default=0, init=False)
     seen: int = attrs.field(default=0, init=False)
     _deadline: float | None = attrs.field(default=None, init=False)
-    #: Who was asked and has not said yet that it is done.
+    #: Who was asked and has not said yet that it is done; and has it not said either that it took
+    #: it? The end may come first.
     _open: dict[int, bool] = attrs.field(factory=dict, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:
@@ -152,7 +153,9 @@ class FloodBranch:
         self, now: float, contact: Contact, message: Message, closer: list[Contact]
     ) -> None:
         if isinstance(message, Taken) and message.status == Taking.TAKEN:
-            self.costs.nodes += 1
+            if self._open.get(contact.id):
+                self._open[contact.id] = False
+                self.costs.nodes += 1
             return
         self._open.pop(contact.id, None)
         if isinstance(message, Found):
@@ -171,7 +174,9 @@ class FloodBranch:
 
     def on_done(self, contact: Contact, done: Done) -> None:
         """Somebody says that its part has ended; believed of those that are waited for."""
-        if self._open.pop(contact.id, None):
+        untold = self._open.pop(contact.id, None)
+        if untold is not None:
+            self.costs.nodes += untold
             self.costs.add(done)
 
 
