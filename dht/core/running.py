@@ -79,11 +79,12 @@ class Running:
         self.tasks.drive(now, task)
         return operation_id
 
-    def wake(self, operation_id: OperationId, now: float) -> None:
-        """Something came for an operation otherwise than as an answer; perhaps it has ended."""
+    def wake(self, operation_id: OperationId, now: float) -> bool:
+        """Something came for an operation otherwise than as an answer. Is it still under way?"""
         task = self._tasks_by_id.get(operation_id)
         if task is not None:
             self.tasks.drive(now, task)
+        return operation_id in self._tasks_by_id
 
     def cancel(self, operation_id: OperationId) -> None:
         """Ends an operation with neither outcome nor error; one that has ended is left alone."""

@@ -138,7 +138,7 @@ class Searching:
     counters: SearchCounters = attrs.field(factory=SearchCounters, init=False)
     _allowance: Buckets = attrs.field(init=False)
     _passing: OrderedDict[bytes, _Passing] = attrs.field(factory=OrderedDict, init=False)
-    _issued: dict[bytes, tuple[Issued, Callable[[float], None]]] = attrs.field(
+    _issued: dict[bytes, tuple[Issued, Callable[[float], bool]]] = attrs.field(
         factory=dict, init=False
     )
 
@@ -149,9 +149,9 @@ class Searching:
         """How many searches of others are remembered."""
         return len(self._passing)
 
-    def issue(self, search_id: bytes, issued: Issued, wake: Callable[[float], None]) -> None:
+    def issue(self, search_id: bytes, issued: Issued, wake: Callable[[float], bool]) -> None:
         """From now on what comes back of this search is given to ``issued``, and then ``wake`` is
-        called."""
+        called, which says whether the search is still on."""
         self._issued[search_id] = (issued, wake)
         if len(self._issued) > ISSUED_MAX:
             del self._issued[next(iter(self._issued))]
@@ -167,6 +167,8 @@ class Searching:
             return
         if not self.home.serves:
             return
+        if message.walker and not message.style & WALK:
+            message = msgspec.structs.replace(message, walker=0)  # a flood has none
         passing = self._remembered(now, message.id)
         again = passing is not None and passing.came_before(message, asker)
         if again:  # our answer was lost; what it said is still so, and has been passed on
@@ -222,10 +224,11 @@ class Searching:
         elif not ttl:
             budget = 0
         source = admission_source(opened.source, opened.public_key)
-        taken = self._allowance.take(now, source, budget + 1.0)
-        if taken < 1.0:
+        # What is refused takes nothing: else who asks too often would never be served again.
+        if not self._allowance.allow(now, source):
             return None
-        return msgspec.structs.replace(search, budget=int(taken) - 1, ttl=ttl)
+        taken = self._allowance.take(now, source, budget)
+        return msgspec.structs.replace(search, budget=int(taken), ttl=ttl)
 
     def _found_here(self, now: float, search: Search, room: int) -> Found | None:
         held = self.home.storage.get(now, search.kind, int.from_bytes(search.key))
@@ -388,13 +391,12 @@ class Searching:
     ) -> None:
         """A walker asks whether its search is still on."""
         issued = self._issued.get(message.id)
-        wanted = issued is not None and issued[0].on_walker(
-            now, message.walker, message.hops, last=message.last
-        )
+        wanted = False
+        if issued is not None:
+            wanted = issued[0].on_walker(now, message.walker, message.hops, last=message.last)
+            wanted = issued[1](now) and wanted
         status = Taking.TAKEN if wanted else Taking.SEEN
         self._answer_taken(now, opened, request_id, status)
-        if issued is not None:
-            issued[1](now)
 
     # ---- private ----
 
