@@ -209,15 +209,15 @@ class WalkBranch:
             return FINISHED
         if self._waits:
             return Wait(None)
-        search = self.search
-        ends = not search.ttl or not search.budget
+        search, tried = self.search, len(self._refused)
+        ends = not search.ttl or search.budget <= tried  # each try costs a message
         if not self._checked and self.issuer is not None and (ends or self._check_is_due()):
             self._checked = self._waits = True
             self.told = ends
             self.checks += 1
             wanted = Wanted(self.flags, search.id, search.walker, search.hops, ends)
             return Ask(self.issuer, encode(wanted))
-        contact = None if ends or len(self._refused) >= STEPS_MAX else self.choose(self._refused)
+        contact = None if ends or tried >= STEPS_MAX else self.choose(self._refused)
         if contact is None:
             self._over = self.ended = True
             return FINISHED
@@ -225,7 +225,10 @@ class WalkBranch:
         self._refused.append(contact.id)
         self.costs.messages += 1
         onward = msgspec.structs.replace(
-            search, ttl=search.ttl - 1, hops=min(search.hops + 1, 255), budget=search.budget - 1
+            search,
+            ttl=search.ttl - 1,
+            hops=min(search.hops + 1, 255),
+            budget=search.budget - tried - 1,
         )
         return Ask(contact, encode(onward))
 

@@ -244,7 +244,7 @@ class Unstructured:
             "on_begin": lambda search_id: self.searching.issue(search_id, finding, wake),
         }
         if isinstance(via, Flood):
-            return Flooding(ring=via.ring, **common)
+            return Flooding(ring=via.ring, holders_open=lambda: finding.fetching, **common)
         sent_to: dict[int, bool] = {}
         return Walking(
             walkers=via.walkers,

@@ -171,13 +171,14 @@ class Searching:
             message = msgspec.structs.replace(message, walker=0)  # a flood has none
         passing = self._remembered(now, message.id)
         again = passing is not None and passing.came_before(message, asker)
-        if again:  # our answer was lost; what it said is still so, and has been passed on
-            search: Search | None = message
-        elif message.id in self._issued or (passing is not None and not message.style & WALK):
+        seen = passing is not None and not message.style & WALK
+        if not again and (seen or message.id in self._issued):
             self._answer_taken(now, opened, request_id, Taking.SEEN)
             return
-        else:
-            search = self._share_of(now, opened, message)
+        found = self._found_here(now, message, opened.room)
+        search: Search | None = message
+        if not again:  # else our answer was lost; what it said is still so, and has been passed on
+            search = self._share_of(now, opened, message, goes_on=found is None)
         if search is None:
             self.counters.searches_refused += 1
             self._answer_taken(now, opened, request_id, Taking.BUSY)
@@ -185,7 +186,6 @@ class Searching:
         if passing is None:
             passing = self._remember(search, now)
         passing.came(search, asker)
-        found = self._found_here(now, search, opened.room)
         direct = self._may_open_to_issuer(search, opened) and search.hits > 0
         if found is not None and not direct:
             self._answer(now, opened, request_id, found)
@@ -214,14 +214,16 @@ class Searching:
         if not search.style & WALK:
             self._pass_end_back(now, passing, 0, Costs())
 
-    def _share_of(self, now: float, opened: Opened, search: Search) -> Search | None:
+    def _share_of(
+        self, now: float, opened: Opened, search: Search, *, goes_on: bool
+    ) -> Search | None:
         """The search with as much budget as its sender still has with us; None: nothing is left.
-        What it cannot use for lack of hops is not counted."""
+        What it cannot use, for lack of hops or as it ends here, is not counted."""
         budget = min(search.budget, self.config.search_budget_max)
         ttl = min(search.ttl, TTL_MAX - min(search.hops, TTL_MAX))
         if search.style & WALK:
             budget = min(budget, ttl)
-        elif not ttl:
+        if not ttl or not goes_on:
             budget = 0
         source = admission_source(opened.source, opened.public_key)
         # What is refused takes nothing: else who asks too often would never be served again.

@@ -32,6 +32,7 @@ from dht.wire.messages import (
     Taking,
 )
 from tests.core.contacts_for_tests import contact
+from tests.core.pair import EPOCH_S
 
 #: Who knows whom, both ways.
 Graph = Mapping[int, list[int]]
@@ -126,7 +127,7 @@ def plain_record(
         kind=Kind.PLAIN,
         key=Key(int.from_bytes(key)),
         version=version,
-        written_at_ms=0,
+        written_at_ms=int(EPOCH_S * 1000),
         ttl_ms=3_600_000,
         tombstone=tombstone,
         value=value,

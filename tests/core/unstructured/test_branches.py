@@ -369,6 +369,17 @@ def test_a_walker_that_nobody_takes_ends_after_a_few() -> None:
     assert (branch.ended, branch.told) == (True, False)
 
 
+def test_each_try_of_a_walker_costs_a_message_of_its_budget() -> None:
+    branch, _ = walk_branch(walking(budget=2), *range(10), issuer=None)
+    first = branch.next(0.0)
+    assert search_in(first).budget == 1
+    branch.on_failure(0.1, contact(0))
+    assert search_in(branch.next(0.1)).budget == 0
+    branch.on_failure(0.2, contact(0))
+    assert branch.next(0.2) is FINISHED
+    assert branch.ended
+
+
 def test_a_walker_that_was_taken_or_found_it_is_over_here() -> None:
     for answer in (TAKEN, found(RECORD)):
         branch, hits = walk_branch(walking(), 1)

@@ -496,6 +496,14 @@ def test_a_flood_that_goes_no_farther_costs_one() -> None:
     assert street.counters.searches_refused == 1
 
 
+def test_who_holds_it_takes_nothing_for_what_does_not_go_on() -> None:
+    config = attrs.evolve(STILL, search_burst=3.0, search_allowance_s=0.01)
+    street = Street.of(config=config)
+    hold(street.net, street.node, RECORD)
+    answers = [street.ask(search_of(search_id=bytes([n] * 8)))[0] for n in range(4)]
+    assert [isinstance(answer, Found) for answer in answers] == [True, True, True, False]
+
+
 def test_of_a_search_beyond_its_senders_share_only_as_much_goes_on_as_is_left() -> None:
     config = attrs.evolve(STILL, search_burst=10.0, search_allowance_s=0.01)
     street = Street.of(config=config)
@@ -627,7 +635,7 @@ def test_what_a_flood_cost_is_what_the_nodes_have_counted(
 ) -> None:
     random = Random(seed)
     pairs = [(one, other) for one in range(9) for other in range(one)]
-    net = still_net(9, random.sample(pairs, 14), seed=seed)
+    net = still_net(9, [(0, 1), *random.sample(pairs, 14)], seed=seed)
     outcome = find(net, net.peers[0], Flood(ttl=ttl, budget=budget))
     net.run_for(10.0)
     counters = [overlay_of(peer).searching.counters for peer in net.peers]
