@@ -166,8 +166,10 @@ def view_path_length(seed: int, scale: float) -> Figures:
                 assert begun is not None
                 other, given = begun
                 own = Entry(contacts[place])
-                taken = views[places[other.id]].answer([own, *given], count=exchange)
-                views[place].merge(taken, given)
+                answerer = views[places[other.id]]
+                returned = answerer.sample(exchange)
+                answerer.merge([own, *given], returned)
+                views[place].merge(returned, given)
         graph = undirected([[places[each.id] for each in view.contacts()] for view in views])
         figures[f"{size}/{exchange}"] = mean_path(graph, random, SAMPLE // 4)
     return figures

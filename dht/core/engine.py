@@ -503,9 +503,8 @@ class Engine:
         overlay = self._in_unstructured(via)
         started: list[OperationId] = []
 
-        def wake(now: float) -> None:
-            if started:
-                self._running.wake(now, started[0])
+        def wake(now: float) -> bool:
+            return not started or self._running.wake(now, started[0])
 
         finding = overlay.finding(now, kind, key, via, wake)
         started.append(self._running.begin(now, finding, joined=self.joined, structured=False))

@@ -45,7 +45,7 @@ class RoutedSearch:
         default=lambda _now, _holder, _found: None, init=False
     )
     #: Called when something came that is not the answer to a request of this machine.
-    wake: Callable[[float], None] = attrs.field(default=lambda _now: None, init=False)
+    wake: Callable[[float], object] = attrs.field(default=lambda _now: None, init=False)
     _search: Search | None = attrs.field(default=None, init=False)
     _route_id: bytes = attrs.field(default=b"", init=False)
     _forwarding: Forwarding | None = attrs.field(default=None, init=False)

@@ -91,11 +91,13 @@ class Running:
             if widening is not None:
                 self.widenings.stop(widening)
 
-    def wake(self, now: float, operation_id: OperationId) -> None:
-        """What an operation waited for came by another way than as the answer to a request."""
+    def wake(self, now: float, operation_id: OperationId) -> bool:
+        """What an operation waited for came by another way than as the answer to a request. Is it
+        still under way?"""
         task = self._tasks_by_id.get(operation_id)
         if task is not None:
             self.tasks.drive(now, task)
+        return operation_id in self._tasks_by_id
 
     def _stepped(self, now: float, task: Task) -> None:
         machine = task.machine

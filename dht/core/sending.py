@@ -75,7 +75,7 @@ class Sending:
     settled: bool = attrs.field(default=False, init=False)
     goes_on: bool = attrs.field(default=False, init=False)
     #: Called when something came that is not the answer to a request of this machine.
-    wake: Callable[[float], None] = attrs.field(default=lambda _now: None)
+    wake: Callable[[float], object] = attrs.field(default=lambda _now: None)
     _attempts: dict[bytes, _Attempt] = attrs.field(factory=dict, init=False)
     _tried: int = attrs.field(default=0, init=False)
     _until: float = attrs.field(default=-inf, init=False)
@@ -279,7 +279,7 @@ class SendingHome:
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
     goes_on: bool = attrs.field(default=False, init=False)
-    wake: Callable[[float], None] = attrs.field(default=lambda _now: None)
+    wake: Callable[[float], object] = attrs.field(default=lambda _now: None)
     _delivered: bool = attrs.field(default=False, init=False)
     _stepping: bool = attrs.field(default=False, init=False)
 

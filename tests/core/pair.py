@@ -201,6 +201,8 @@ class Net:
     now: float = 0.0
     #: Does everybody trust everybody, although the addresses are public ones?
     private_network: bool = True
+    #: Where they live, unless told otherwise.
+    overlay: str = "structured"
     peers: list[Peer] = attrs.field(factory=list)
     #: Every datagram that was sent: (now, from, to, bytes).
     log: list[tuple[float, Address, Address, bytes]] = attrs.field(factory=list)
@@ -224,7 +226,7 @@ class Net:
         config: Config | None = None,
         host: str | None = None,
         ahead_s: float = 0.0,
-        overlay: str = "structured",
+        overlay: str | None = None,
         join: bool = True,
     ) -> Peer:
         """An engine, started; ``ahead_s``: how far its wall clock is ahead of the others'."""
@@ -250,7 +252,7 @@ class Net:
             advertised=advertised,
             private_network=self.private_network,
             network=network,
-            overlay=overlay,
+            overlay=overlay or self.overlay,
         )
         peer = Peer(engine, contact)
         self._places[contact.address] = peer

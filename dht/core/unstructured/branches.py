@@ -148,7 +148,8 @@ class FloodBranch:
     costs: Costs = attrs.field(factory=Costs)
     counters: SearchCounters = attrs.field(factory=SearchCounters)
     _deadline: float | None = attrs.field(default=None, init=False)
-    #: Who was asked and has not said yet that it is done.
+    #: Who was asked and has not said yet that it is done; and has it not said either that it took
+    #: it? The end may come first.
     _open: dict[int, bool] = attrs.field(factory=dict, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:
@@ -168,7 +169,9 @@ class FloodBranch:
         self, now: float, contact: Contact, message: Message, closer: list[Contact]
     ) -> None:
         if isinstance(message, Taken) and message.status == Taking.TAKEN:
-            self.costs.nodes += 1
+            if self._open.get(contact.id):
+                self._open[contact.id] = False
+                self.costs.nodes += 1
             return
         self._open.pop(contact.id, None)
         if isinstance(message, Found):
@@ -187,7 +190,9 @@ class FloodBranch:
 
     def on_done(self, contact: Contact, done: Done) -> None:
         """Somebody says that its part has ended; believed of those that are waited for."""
-        if self._open.pop(contact.id, None):
+        untold = self._open.pop(contact.id, None)
+        if untold is not None:
+            self.costs.nodes += untold
             self.costs.add(done)
 
 
@@ -219,15 +224,15 @@ class WalkBranch:
             return FINISHED
         if self._waits:
             return Wait(None)
-        search = self.search
-        ends = not search.ttl or not search.budget
+        search, tried = self.search, len(self._refused)
+        ends = not search.ttl or search.budget <= tried  # each try costs a message
         if not self._checked and self.issuer is not None and (ends or self._check_is_due()):
             self._checked = self._waits = True
             self.told = ends
             self.counters.checks_sent += 1
             wanted = Wanted(self.flags, search.id, search.walker, search.hops, ends)
             return Ask(self.issuer, encode(wanted))
-        contact = None if ends or len(self._refused) >= STEPS_MAX else self.choose(self._refused)
+        contact = None if ends or tried >= STEPS_MAX else self.choose(self._refused)
         if contact is None:
             self._over = self.ended = True
             return FINISHED
@@ -236,7 +241,10 @@ class WalkBranch:
         self.costs.messages += 1
         self.counters.searches_passed_on += 1
         onward = msgspec.structs.replace(
-            search, ttl=search.ttl - 1, hops=min(search.hops + 1, 255), budget=search.budget - 1
+            search,
+            ttl=search.ttl - 1,
+            hops=min(search.hops + 1, 255),
+            budget=search.budget - tried - 1,
         )
         return Ask(contact, encode(onward))
 

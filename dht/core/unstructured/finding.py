@@ -143,7 +143,8 @@ class Finding:
             self.way.on_reply(now, contact, message, closer)
 
     def on_failure(self, now: float, contact: Contact) -> None:
-        if self._transfer is not None and contact.id == self._transfer.contact.id:
+        fetches = self._transfer is not None and contact.id == self._transfer.contact.id
+        if self._transfer is not None and fetches and not self._is_pending(contact):
             self._transfer.on_failure(now, contact)
             return
         self._hear(now, contact, StepResult.SILENT)
@@ -247,6 +248,13 @@ class Finding:
 
     def _note(self, now: float, contact: Contact, depth: int) -> None:
         self._asked.append(_Asked(contact, now, depth))
+
+    def _is_pending(self, contact: Contact) -> bool:
+        """Was it asked anything else than for a part of a value, and has not answered?"""
+        return any(
+            each.contact.id == contact.id and each.result is StepResult.PENDING
+            for each in self._asked
+        )
 
     def _hear(self, now: float, contact: Contact, result: StepResult) -> None:
         for each in reversed(self._asked):

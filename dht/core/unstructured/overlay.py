@@ -161,9 +161,10 @@ class Unstructured:
     # ---- finding ----
 
     def finding(
-        self, now: float, kind: Kind, key: Key, via: Via, wake: Callable[[float], None]
+        self, now: float, kind: Kind, key: Key, via: Via, wake: Callable[[float], bool]
     ) -> Finding:
-        """An operation that finds a record. ``wake`` is called when something came back for it.
+        """An operation that finds a record. ``wake`` is called when something came back for it, and
+        says whether it is still under way.
 
         Raises ``LocalError`` for a direct reply where holders would not dare to give one.
         """
@@ -188,7 +189,7 @@ class Unstructured:
                 "reply='path'"
             )
 
-    def _way(self, now: float, via: Via, wake: Callable[[float], None], finding: Finding) -> Way:
+    def _way(self, now: float, via: Via, wake: Callable[[float], bool], finding: Finding) -> Way:
         if not isinstance(via, Index):
             return self._passed_on(via, wake, finding)
         kind, key = finding.kind, finding.key
@@ -206,7 +207,7 @@ class Unstructured:
             holders_open=lambda: finding.fetching,
         )
 
-    def _passed_on(self, via: Flood | Walk, wake: Callable[[float], None], finding: Finding) -> Way:
+    def _passed_on(self, via: Flood | Walk, wake: Callable[[float], bool], finding: Finding) -> Way:
         """A search that goes from hand to hand."""
         walks = isinstance(via, Walk)
         keep = via.placement.where == "path"
@@ -244,7 +245,7 @@ class Unstructured:
             "on_begin": lambda search_id: self.searching.issue(search_id, finding, wake),
         }
         if isinstance(via, Flood):
-            return Flooding(ring=via.ring, **common)
+            return Flooding(ring=via.ring, holders_open=lambda: finding.fetching, **common)
         sent_to: dict[int, bool] = {}
         return Walking(
             walkers=via.walkers,

@@ -117,6 +117,10 @@ class Placing:
     _silent: dict[int, Contact] = attrs.field(factory=dict, init=False)
     _storing: dict[int, Contact] = attrs.field(factory=dict, init=False)
     _listing: dict[int, bool] = attrs.field(factory=dict, init=False)
+    #: Who was asked for its neighbours: nobody is twice.
+    _listed: dict[int, bool] = attrs.field(factory=dict, init=False)
+    #: Of a walk: whom it might have gone to as well, for when it gets stuck.
+    _aside: list[Contact] = attrs.field(factory=list, init=False)
     #: Whom to ask for its neighbours: the one who has stored last, or some candidate.
     _to_list: Contact | None = attrs.field(default=None, init=False)
     _asked: list[_Asked] = attrs.field(factory=list, init=False)
@@ -185,7 +189,7 @@ class Placing:
                 return self._ask(now, contact, self._body)
             if not self._candidates and self._to_list is not None:
                 contact, self._to_list = self._to_list, None
-                self._listing[contact.id] = True
+                self._listing[contact.id] = self._listed[contact.id] = True
                 return self._ask(now, contact, self.list_body(now))
         return Wait(None) if self._storing or self._listing else None
 
@@ -202,7 +206,8 @@ class Placing:
             if self._listing.pop(contact.id, None):
                 entries = list(self.read_list(now, contact, message))[1:]
                 self.random.shuffle(entries)
-                self._learn(entries[:1] if self.placement.where == "path" else entries)
+                self._learn(entries)
+                self._go_on()
         elif isinstance(message, Stored) and contact.id in self._storing:
             status = Status(message.status)
             if status is Status.PULLING:
@@ -227,20 +232,33 @@ class Placing:
         self._listing.pop(contact.id, None)
         if self._storing.pop(contact.id, None) is not None:
             self._silent[contact.id] = contact
-        if not self._candidates and self._to_list is None:
-            stored = list(self._stored.values())[1:]
-            if stored:  # the walk goes on from somewhere before
-                self._to_list = self.random.choice(stored)
-            else:
-                self._learn(self.sample(1))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Where nobody is left to ask, the walk goes on from somewhere before."""
+        if self._candidates or self._to_list is not None:
+            return
+        stored = list(self._stored.values())[1:]
+        unlisted = [each for each in stored if each.id not in self._listed]
+        aside = [each for each in self._aside if each.id not in self._known]
+        if unlisted:
+            self._to_list = self.random.choice(unlisted)
+        elif aside:
+            self._candidates = [self.random.choice(aside)]
+            self._known[self._candidates[0].id] = True
+        else:
+            self._learn(self.sample(1))
 
     def _learn(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if entry.contact.id in self._known:
-                self._duplicates += 1
-                continue
-            self._known[entry.contact.id] = True
-            self._candidates.append(entry.contact)
+        known = self._known
+        new = {each.contact.id: each.contact for each in entries if each.contact.id not in known}
+        contacts = list(new.values())
+        self._duplicates += len(entries) - len(contacts)
+        if self.placement.where == "path":
+            self._aside += contacts[1:]
+            del contacts[1:]
+        known.update(dict.fromkeys((each.id for each in contacts), True))
+        self._candidates += contacts
 
     def _hear(self, now: float, contact: Contact, result: StepResult) -> None:
         for each in reversed(self._asked):

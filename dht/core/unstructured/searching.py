@@ -127,7 +127,7 @@ class Searching:
     counters: SearchCounters = attrs.field(factory=SearchCounters, init=False)
     _allowance: Buckets = attrs.field(init=False)
     _passing: OrderedDict[bytes, _Passing] = attrs.field(factory=OrderedDict, init=False)
-    _issued: dict[bytes, tuple[Issued, Callable[[float], None]]] = attrs.field(
+    _issued: dict[bytes, tuple[Issued, Callable[[float], bool]]] = attrs.field(
         factory=dict, init=False
     )
 
@@ -138,9 +138,9 @@ class Searching:
         """How many searches of others are remembered."""
         return len(self._passing)
 
-    def issue(self, search_id: bytes, issued: Issued, wake: Callable[[float], None]) -> None:
+    def issue(self, search_id: bytes, issued: Issued, wake: Callable[[float], bool]) -> None:
         """From now on what comes back of this search is given to ``issued``, and then ``wake`` is
-        called."""
+        called, which says whether the search is still on."""
         self._issued[search_id] = (issued, wake)
         if len(self._issued) > ISSUED_MAX:
             del self._issued[next(iter(self._issued))]
@@ -156,15 +156,18 @@ class Searching:
             return
         if not self.home.serves:
             return
+        if message.walker and not message.style & WALK:
+            message = msgspec.structs.replace(message, walker=0)  # a flood has none
         passing = self._remembered(now, message.id)
         again = passing is not None and passing.came_before(message, asker)
-        if again:  # our answer was lost; what it said is still so, and has been passed on
-            search: Search | None = message
-        elif message.id in self._issued or (passing is not None and not message.style & WALK):
+        seen = passing is not None and not message.style & WALK
+        if not again and (seen or message.id in self._issued):
             self._answer_taken(now, opened, request_id, Taking.SEEN)
             return
-        else:
-            search = self._share_of(now, opened, message)
+        found = self._found_here(now, message, opened.room)
+        search: Search | None = message
+        if not again:  # else our answer was lost; what it said is still so, and has been passed on
+            search = self._share_of(now, opened, message, goes_on=found is None)
         if search is None:
             self.counters.searches_refused += 1
             self._answer_taken(now, opened, request_id, Taking.BUSY)
@@ -172,7 +175,6 @@ class Searching:
         if passing is None:
             passing = self._remember(search, now)
         passing.came(search, asker)
-        found = self._found_here(now, search, opened.room)
         direct = self._may_open_to_issuer(search, opened) and search.hits > 0
         if found is not None and not direct:
             self._answer(now, opened, request_id, found)
@@ -201,20 +203,23 @@ class Searching:
         if not search.style & WALK:
             self._pass_end_back(now, passing, 0, Costs())
 
-    def _share_of(self, now: float, opened: Opened, search: Search) -> Search | None:
+    def _share_of(
+        self, now: float, opened: Opened, search: Search, *, goes_on: bool
+    ) -> Search | None:
         """The search with as much budget as its sender still has with us; None: nothing is left.
-        What it cannot use for lack of hops is not counted."""
+        What it cannot use, for lack of hops or as it ends here, is not counted."""
         budget = min(search.budget, self.config.search_budget_max)
         ttl = min(search.ttl, TTL_MAX - min(search.hops, TTL_MAX))
         if search.style & WALK:
             budget = min(budget, ttl)
-        elif not ttl:
+        if not ttl or not goes_on:
             budget = 0
         source = admission_source(opened.source, opened.public_key)
-        taken = self._allowance.take(now, source, budget + 1.0)
-        if taken < 1.0:
+        # What is refused takes nothing: else who asks too often would never be served again.
+        if not self._allowance.allow(now, source):
             return None
-        return msgspec.structs.replace(search, budget=int(taken) - 1, ttl=ttl)
+        taken = self._allowance.take(now, source, budget)
+        return msgspec.structs.replace(search, budget=int(taken), ttl=ttl)
 
     def _found_here(self, now: float, search: Search, room: int) -> Found | None:
         held = self.home.storage.get(now, search.kind, int.from_bytes(search.key))
@@ -375,13 +380,12 @@ class Searching:
     ) -> None:
         """A walker asks whether its search is still on."""
         issued = self._issued.get(message.id)
-        wanted = issued is not None and issued[0].on_walker(
-            now, message.walker, message.hops, last=message.last
-        )
+        wanted = False
+        if issued is not None:
+            wanted = issued[0].on_walker(now, message.walker, message.hops, last=message.last)
+            wanted = issued[1](now) and wanted
         status = Taking.TAKEN if wanted else Taking.SEEN
         self._answer_taken(now, opened, request_id, status)
-        if issued is not None:
-            issued[1](now)
 
     # ---- private ----
 

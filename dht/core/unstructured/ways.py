@@ -74,8 +74,11 @@ class Flooding:
     on_copy: OnCopy
     #: Called with the id of each flood before it begins.
     on_begin: Callable[[bytes], None]
-    counters: SearchCounters
+    counters: SearchCounters = attrs.field(factory=SearchCounters)
+    #: Holders that were named and have not been asked yet, or not answered: no ring begins then.
+    holders_open: Callable[[], bool]
     costs: Costs = attrs.field(factory=Costs, init=False)
+    _id: bytes = attrs.field(default=b"", init=False)
     _branch: FloodBranch | None = attrs.field(default=None, init=False)
     _reach: int = attrs.field(default=0, init=False)
 
@@ -84,6 +87,8 @@ class Flooding:
             if self._branch is None:
                 if self._reach >= self.ttl or self.costs.messages >= self.budget:
                     return FINISHED
+                if self._reach and self.holders_open():
+                    return Wait(None)
                 self._begin()
             assert self._branch is not None
             step = self._branch.next(now)
@@ -102,6 +107,7 @@ class Flooding:
             hops=0,
             budget=self.budget - self.costs.messages,
         )
+        self._id = search.id
         self.on_begin(search.id)
         self._branch = FloodBranch(
             onward=next_of_flood(search, self.neighbours(), None, self.random),
@@ -129,7 +135,7 @@ class Flooding:
         """How far it came is known with it: nothing else changes."""
 
     def on_done(self, now: float, contact: Contact, done: Done) -> None:
-        if self._branch is not None:
+        if self._branch is not None and done.id == self._id:  # and not of a ring before
             self._branch.on_done(contact, done)
 
     def on_walker(self, now: float, walker: int, hops: int, *, last: bool) -> bool:
@@ -170,7 +176,7 @@ class Walking:
     on_begin: Callable[[bytes], None]
     #: Is the search still on? Walkers stop when it is not.
     wanted: Callable[[], bool]
-    counters: SearchCounters
+    counters: SearchCounters = attrs.field(factory=SearchCounters)
     _others: Costs = attrs.field(factory=Costs, init=False)
     _walkers: list[_Walker] = attrs.field(factory=list, init=False)
     #: By contact: the walkers that it was asked to take, in that order.
@@ -222,7 +228,7 @@ class Walking:
         return HOP_MAX_S * min(every + 1, self.ttl)
 
     def _first_step(self, walker: _Walker) -> Contact | None:
-        if len(walker.asked) >= STEPS_MAX:
+        if len(walker.asked) >= min(STEPS_MAX, walker.budget):  # each try costs a message
             return None
         if not self._fresh:
             self._fresh = [entry.contact for entry in self.neighbours()]
@@ -244,7 +250,7 @@ class Walking:
             walker=walker.number,
             ttl=self.ttl - 1,
             hops=1,
-            budget=walker.budget - 1,
+            budget=walker.budget - len(walker.asked),
             hits=walker.hits,
         )
         return Ask(contact, encode(search))
