@@ -17,6 +17,7 @@ from typing import final
 import attrs
 import msgspec
 
+from ...config import BUDGET_MAX
 from ...contacts import Contact
 from ...wire.codec import encode
 from ...wire.messages import (
@@ -133,6 +134,11 @@ class Costs:
         self.messages += done.messages
         self.duplicates += done.duplicates
         self.nodes += done.nodes
+
+    def done(self, flags: int, search_id: bytes, walker: int) -> Done:
+        """What is passed back of it: what liars add to it must still fit a message."""
+        counts = (min(each, BUDGET_MAX) for each in (self.messages, self.duplicates, self.nodes))
+        return Done(flags, search_id, walker, *counts)
 
 
 @final

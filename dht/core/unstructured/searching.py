@@ -309,10 +309,7 @@ class Searching:
     def _pass_end_back(self, now: float, passing: _Passing, walker: int, costs: Costs) -> None:
         parent = passing.parents[walker]
         self.counters.ends_passed_back += 1
-        done = Done(
-            self.flags, passing.search.id, walker, costs.messages, costs.duplicates, costs.nodes
-        )
-        self._ask(now, parent, encode(done))
+        self._ask(now, parent, encode(costs.done(self.flags, passing.search.id, walker)))
 
     # ---- answers come back ----
 
