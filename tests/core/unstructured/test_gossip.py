@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dht.config import DATAGRAM_SIZE_MAX, Config
@@ -194,6 +194,17 @@ def test_a_node_that_has_left_asks_nobody_any_more() -> None:
     node.overlay.on_joined(node.now)
     node.run(100.0)
     assert node.wire.asked == []
+
+
+def test_a_young_node_that_has_left_shuffles_no_more() -> None:
+    node = Alone(seeds=[SEED])
+    node.overlay.on_joined(0.0)
+    node.run(0.5, replying(shuffled(*peers(range(1, 20)))))
+    assert len(node.neighbours) == 20
+    node.overlay.stop()
+    node.asked(Shuffle)
+    node.run(60.0)
+    assert node.asked(Shuffle) == []
 
 
 def test_who_knows_a_few_gives_some_of_them_for_what_a_seed_knows() -> None:
@@ -457,9 +468,11 @@ def test_nobody_is_named_to_itself() -> None:
     assert named(only(node.serve(shuffle(), peer(1)))) == [peer(2)]
 
 
+@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, 8, WANT_IPV4)
+@example([(each, False) for each in range(1, 21)], list(range(31, 41)), 1, 20, BOTH)
 @settings(max_examples=50)
 @given(
-    known=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=25),
+    known=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=40),
     gives=st.lists(st.integers(1, 60), min_size=1, max_size=10),
     asker=st.integers(1, 60),
     count=st.integers(0, 64),
