@@ -28,6 +28,7 @@ from dht.wire.messages import (
     CONTACTS_TOO,
     HANDOVER,
     HASHES,
+    LEASE,
     OVERLAY_TYPES,
     REACH_TYPES,
     REQUEST_ID_SIZE,
@@ -307,6 +308,43 @@ def test_only_a_holder_hears_that_its_record_is_looked_after() -> None:
     assert told == []
     answer(to, find(7, kind=1, flags=HANDOVER))
     assert told == [7]
+
+
+# ------------------------------------------------------------------------ copies with a lease
+
+
+def test_a_store_with_a_lease_lives_an_hour_at_most() -> None:
+    long = attrs.evolve(record(), ttl_ms=24 * 3_600_000)
+    for what, flags, life_s in [
+        (long, LEASE, 3600),
+        (long, 0, 24 * 3600),
+        (record(), LEASE, 60),
+    ]:
+        to = responder()
+        assert answer(to, store(what, flags=flags)) == Stored(0, Status.STORED, 1, None, b"", b"")
+        held = to.storage.get(NOW, Kind.PLAIN, Key(7))
+        assert held is not None
+        assert held.deadline == NOW + life_s
+        assert held.placed is bool(flags)
+
+
+def test_a_long_value_with_a_lease_is_pulled_for_an_hour_unless_an_owner_holds_it() -> None:
+    large = attrs.evolve(record(bytes(2000)), ttl_ms=24 * 3_600_000)
+    to = responder()
+    told = to.answer(NOW, ASKER, store(large, flags=LEASE), ROOM)
+    assert told == Pull(large.head, 3_600_000, False, None, (b"", b""), placed=True)
+    keep = {
+        "remaining_ms": 3_600_000,
+        "handover": False,
+        "if_version": None,
+        "room": ROOM,
+        "nearest": (b"", b""),
+    }
+    to.store(NOW, ASKER, large, placed=True, **keep)  # type: ignore[arg-type]
+    assert isinstance(to.answer(NOW, ASKER, store(large, flags=LEASE), ROOM), Stored)
+    assert isinstance(to.answer(NOW, ASKER, store(large), ROOM), Pull)
+    to.store(NOW, ASKER, large, **keep)  # type: ignore[arg-type]
+    assert isinstance(to.answer(NOW, ASKER, store(large), ROOM), Stored)
 
 
 # -------------------------------------------------------------------------------- large values

@@ -75,6 +75,7 @@ def store(
     source: bytes = ALICE,
     handover: bool = False,
     if_version: int | None = None,
+    placed: bool = False,
 ) -> Status:
     """Stores it as an honest writer does: all of its life remains."""
     return held.store(
@@ -85,6 +86,7 @@ def store(
         source=source,
         handover=handover,
         if_version=if_version,
+        placed=placed,
     )[0]
 
 
@@ -705,3 +707,59 @@ def test_a_node_may_fill_its_own_store_and_others_only_their_share() -> None:
         ]
         assert told.count(Status.STORED) == taken
         assert set(told) == {Status.STORED, Status.FULL}
+
+
+# ---- copies of the unstructured overlay ----
+
+
+def test_an_owners_copy_takes_the_place_of_a_placed_one_of_the_same_version_once() -> None:
+    held, record = empty(), plain(ttl_ms=DAY_MS)
+    assert store(held, record, remaining_ms=HOUR_MS, placed=True) is Status.STORED
+    assert held.is_placed(Kind.PLAIN, KEY)
+    assert held.holds(NOW, record)
+    assert not held.holds(NOW, record, placed=False)
+    assert deadline(held, record) == NOW + HOUR_MS / 1000
+    assert store(held, record, NOW + 60) is Status.STORED
+    assert not held.is_placed(Kind.PLAIN, KEY)
+    assert held.holds(NOW + 60, record, placed=False)
+    assert deadline(held, record, NOW + 60) == NOW + 60 + DAY_MS / 1000
+    assert store(held, record, NOW + 120) is Status.STORED
+    assert deadline(held, record, NOW + 120) == NOW + 60 + DAY_MS / 1000
+    assert (held.counters.stored, held.counters.again) == (2, 1)
+
+
+def test_a_placed_copy_never_takes_the_place_of_an_owners_of_the_same_version() -> None:
+    held, record = empty(), plain()
+    store(held, record)
+    assert store(held, record, NOW + 60, placed=True) is Status.STORED
+    assert not held.is_placed(Kind.PLAIN, KEY)
+    assert deadline(held, record, NOW + 60) == NOW + HOUR_MS / 1000
+    assert held.counters.again == 1
+
+
+def test_placed_or_not_the_newer_version_stays() -> None:
+    for placed in (False, True):
+        held = empty()
+        store(held, plain(5), placed=placed)
+        assert store(held, plain(4), placed=not placed) is Status.OLD
+        assert store(held, plain(6), placed=not placed) is Status.STORED
+        assert held.is_placed(Kind.PLAIN, KEY) is not placed
+
+
+def test_what_is_not_there_is_not_placed() -> None:
+    assert not empty().is_placed(Kind.PLAIN, KEY)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 50)), min_size=1))
+def test_the_first_owners_copy_of_a_version_begins_its_life_and_else_the_first_placed_one(
+    offers: list[tuple[bool, int]],
+) -> None:
+    held, record, now = empty(), plain(ttl_ms=DAY_MS), NOW
+    lives: dict[bool, float] = {}
+    for placed, seconds in offers:
+        now += 0.01
+        remaining_ms = 1000 * (seconds + 60)
+        assert store(held, record, now, remaining_ms=remaining_ms, placed=placed) is Status.STORED
+        lives.setdefault(placed, now + remaining_ms / 1000)
+        assert held.is_placed(Kind.PLAIN, KEY) is (False not in lives)
+        assert deadline(held, record, now) == lives[False not in lives]

@@ -26,6 +26,7 @@ from dht.wire.codec import copy_of, decode_untrusted
 from dht.wire.messages import (
     CLIENT,
     HANDOVER,
+    LEASE,
     WANT_IPV4,
     Fetch,
     Find,
@@ -492,3 +493,48 @@ def test_a_flood_of_records_that_end_at_once_leaves_neither_plans_nor_timers() -
     assert engine.storage.counters.stored == 6000
     assert len(engine._upkeep.repairs) < 50
     assert len(engine._timers) < 2000
+
+
+# ------------------------------------------------------------- copies of the unstructured overlay
+
+
+def tended(net: Net, peer: Peer, since: int) -> list[Message]:
+    """What a holder says when it looks after a record: to its owners, for a repair."""
+    return [
+        message
+        for message in sent_by(net, peer, since)
+        if isinstance(message, Find | Store) and message.flags & HANDOVER
+    ]
+
+
+def test_nobody_looks_after_a_placed_copy_until_it_is_an_owners() -> None:
+    net = Net(config=Config(replicas=3, repair_interval_s=600.0), overlay="both")
+    net.grow(5)
+    holder = net.peers[4]
+    writer = net.known(holder)
+    what = record(ttl_s=24 * 3600)
+    begun = len(net.log)
+    writer.say(holder, store_of(what, flags=WANT_IPV4 | LEASE))
+    held = holder.held(net.now, "k")
+    assert held is not None
+    assert held.placed
+    newcomer = net.add(net.peers[0])
+    net.run_for(3000.0)
+    assert net.holders("k") == [holder]
+    assert not tended(net, holder, begun)
+    writer.say(holder, store_of(what))
+    net.run_for(1500.0)
+    assert tended(net, holder, begun)
+    assert len(net.holders("k")) >= 3
+    assert newcomer.plugged_in
+
+
+def test_who_lives_in_the_unstructured_overlay_only_looks_after_nothing() -> None:
+    net = Net(config=Config(repair_interval_s=600.0), overlay="unstructured")
+    net.grow(3)
+    writer = net.stranger()
+    begun = len(net.log)
+    writer.say(net.peers[0], store_of(record(ttl_s=24 * 3600)))
+    net.run_for(4000.0)
+    assert net.holders("k") == [net.peers[0]]
+    assert not tended(net, net.peers[0], begun)

@@ -14,10 +14,12 @@ import trio
 import dht
 from dht.config import Config
 from dht.core.events import PeerAdded, RecordStored
+from dht.core.via import Flood, Index, Placement, Structured, Walk
 from dht.errors import (
     DHTError,
     LocalError,
     NodeClosed,
+    NoPeers,
     QuorumNotReached,
     ValueTooLarge,
     VersionConflict,
@@ -293,6 +295,210 @@ def test_of_many_values_one_that_is_wrong_stops_them_all_before_anything_is_stor
         assert alice.stats().records == 0
 
     with_nodes(1, test)
+
+
+# ---- the unstructured overlay ----
+
+#: Seconds until a few nodes that came together have met all others.
+MEETING_S = 20.0
+OVERLAYS = ["unstructured", "both"]
+VIAS: list[Any] = [
+    *("flood", "walk", "index"),
+    Flood(ring=True, reply="direct"),
+    Walk(walkers=4, bias=True, state=True, reply="direct", placement="path"),
+    Index(placement=Placement(where="publisher")),
+]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("via", VIAS, ids=repr)
+def test_what_is_put_without_owners_is_found_and_deleted_whichever_way(
+    overlay: str, via: Any
+) -> None:
+    async def test(*opened: Node) -> None:
+        alice, bob = opened[0], opened[-1]
+        await trio.sleep(MEETING_S)
+        assert await bob.get("x", via=via) is None
+        put = await alice.put("x", b"1", via=via)
+        assert alice.id in {contact.id for contact in put.stored}
+        assert await bob.get("x", via=via) == b"1"
+        fetched = await bob.fetch("x", via=via)
+        assert fetched.record is not None
+        assert fetched.record.version == put.version
+        again = await alice.put("x", b"2", via=via)
+        assert again.version > put.version
+        deleted = await alice.delete("x", via=via)
+        assert deleted.version > again.version
+        fetched = await alice.fetch("x", via=via)
+        assert fetched.deleted is not None
+        assert await alice.get("x", via=via, default=b"gone") == b"gone"
+
+    with_nodes(5, test, overlay=overlay)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_many_contents_and_signed_records_are_found_without_owners(overlay: str) -> None:
+    async def test(*opened: Node) -> None:
+        alice, bob = opened[0], opened[-1]
+        await trio.sleep(MEETING_S)
+        items = {f"k{number}": bytes([number]) for number in range(40)}
+        puts = await alice.put_many(items, via="walk")
+        assert list(puts) == list(items)
+        found = await bob.get_many([*items, "missing"], via="flood", default=b"none")
+        assert found == {**items, "missing": b"none"}
+        value = bytes(200_000)
+        content = await alice.put_content(value, via="index")
+        assert await bob.get_content(content.key, via="index") == value
+        author = alice.author
+        await alice.put("x", b"signed", author=author, via="walk")
+        await alice.put("x", b"plain", via="walk")
+        assert await bob.get("x", author=author.id, via="walk") == b"signed"
+        assert await bob.get("x", via="walk") == b"plain"
+
+    with_nodes(5, test, overlay=overlay)
+
+
+def test_a_node_without_owners_walks_unless_told_otherwise() -> None:
+    async def test(*opened: Node) -> None:
+        await trio.sleep(MEETING_S)
+        await opened[0].put("x", b"1")
+        assert await opened[-1].get("x") == b"1"
+        fetched = await opened[-1].fetch("y")
+        assert fetched.trace.stopped == "everybody who was asked has answered"
+        assert list(await opened[0].get_many(["x", "y"])) == ["x", "y"]
+        await opened[0].delete("x")
+        outcome = await opened[0].put_content(b"z")
+        assert await opened[-1].get_content(outcome.key) == b"z"
+
+    with_nodes(5, test, overlay="unstructured")
+
+
+def test_a_second_search_finds_what_the_first_does_not() -> None:
+    """The publisher is in no routing table: who goes by distance does not meet it."""
+
+    async def main() -> None:
+        network = VirtualNetwork()
+        async with (
+            network.open(overlay="both") as alice,
+            network.open(overlay="unstructured", bootstrap=[alice.uri]) as publisher,
+            network.open(overlay="both", bootstrap=[alice.uri]) as bob,
+        ):
+            await trio.sleep(MEETING_S)
+            await publisher.put("x", b"1", via=Walk(placement="publisher"))
+            await alice.put("owned", b"2")
+            assert await bob.get("x") is None
+            assert await bob.get("x", fallback="flood") == b"1"
+            assert (await bob.fetch("x", via=Structured(), fallback=Walk())).value == b"1"
+            assert await bob.get("none", fallback=Walk(), default=b"no") == b"no"
+            assert await bob.get("owned", via=Flood(ttl=1), fallback="structured") == b"2"
+
+    run(main)
+
+
+def test_what_was_deleted_is_an_answer_and_nobody_is_asked_further() -> None:
+    async def test(alice: Node, bob: Node) -> None:
+        await alice.delete("y")
+        deleted = await alice.fetch("y", via="flood", fallback="structured")
+        assert deleted.deleted is not None
+        assert deleted.trace.messages == 0
+
+    with_nodes(2, test, overlay="both")
+
+
+def test_a_second_search_is_tried_where_the_first_has_nobody_to_ask() -> None:
+    async def test(alice: Node) -> None:
+        with pytest.raises(NoPeers, match="no neighbours"):
+            await alice.get("x", via="flood")
+        with pytest.raises(NoPeers, match="no neighbours"):
+            await alice.get("x", via="flood", fallback="walk")
+        assert await alice.get("x", via="flood", fallback="structured") is None
+        await alice.put("x", b"1")
+        assert await alice.get("x", via="flood", fallback="structured") == b"1"
+
+    with_nodes(1, test, overlay="both")
+
+
+#: The method with its arguments, what the message has to show, and what it says to do.
+_NOT_HERE: list[tuple[str, dict[str, Any], str, str]] = [
+    ("put", {"key": "x", "value": b"1", "quorum": 2, "via": "walk"}, "got 2", "quorum.*leave it"),
+    ("put", {"key": "x", "value": b"1", "if_version": 0, "via": "walk"}, "got 0", "if_version"),
+    ("put", {"key": "x", "value": b"1", "replicas": 4, "via": "flood"}, "got 4", "placement"),
+    ("delete", {"key": "x", "quorum": 1, "via": "index"}, "via='index'", "quorum"),
+    ("delete", {"key": "x", "replicas": 1, "via": "index"}, "got 1", "replicas"),
+    ("put_content", {"value": b"1", "quorum": 1, "via": Walk(ttl=9)}, "ttl=9", "quorum"),
+    ("put_many", {"items": {"x": b"1"}, "replicas": 3, "via": "walk"}, "got 3", "replicas"),
+    ("get", {"key": "x", "quorum": 2, "via": "walk"}, "got 2", "quorum counts owners.*leave"),
+    ("fetch", {"key": "x", "quorum": 0, "via": "walk"}, "got 0", "quorum counts owners"),
+    ("get_many", {"keys": ["x"], "quorum": 3, "via": "walk"}, "got 3", "quorum counts owners"),
+    ("get", {"key": "x", "fallback": "flooding"}, "'flooding'", "'structured', 'flood'"),
+    ("lookup", {"target": "x", "via": "walk"}, "via='walk'", "distance.*structured"),
+    ("lookup", {"target": "x", "via": Index()}, "via=Index(", "distance.*structured"),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "shown", "told"), _NOT_HERE)
+def test_what_is_for_owners_cannot_be_where_there_are_none(
+    method: str, arguments: dict[str, Any], shown: str, told: str
+) -> None:
+    async def test(alice: Node) -> None:
+        with pytest.raises(LocalError, match=told) as caught:
+            await getattr(alice, method)(**arguments)
+        assert shown in str(caught.value)
+        assert alice.stats().records == 0
+
+    with_nodes(1, test, overlay="both")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "via"),
+    [
+        *(("unstructured", via) for via in ("structured", Structured(disjoint=2))),
+        *(("structured", via) for via in ("flood", "walk", "index", Walk(ttl=9))),
+    ],
+)
+def test_a_search_of_the_other_overlay_is_refused_with_what_to_do(overlay: str, via: Any) -> None:
+    async def test(alice: Node) -> None:
+        asks: list[Callable[[], Awaitable[object]]] = [
+            lambda: alice.put("x", b"1", via=via),
+            lambda: alice.get("x", via=via),
+            lambda: alice.get("x", fallback=via),
+            lambda: alice.fetch("x", via=via),
+            lambda: alice.delete("x", via=via),
+            lambda: alice.put_content(b"1", via=via),
+            lambda: alice.get_content(dht.Key(1), via=via),
+            lambda: alice.get_many(["x"], via=via),
+            lambda: alice.put_many({"x": b"1"}, via=via),
+            lambda: alice.lookup("x", via=via),
+        ]
+        for ask in asks:
+            with pytest.raises(LocalError, match=f"overlay='{overlay}'.*overlay='both'") as caught:
+                await ask()
+            assert repr(via) in str(caught.value)
+
+    with_nodes(1, test, overlay=overlay)
+
+
+def test_what_needs_the_structured_overlay_says_so_where_there_is_none() -> None:
+    async def test(alice: Node) -> None:
+        with pytest.raises(LocalError, match=r"by distance.*structured.*got via=None"):
+            await alice.lookup("x")
+        for ask in (alice.add("topic", b"me"), alice.remove("topic"), alice.members("topic")):
+            with pytest.raises(LocalError, match=r"structured.*overlay='both'"):
+                await ask
+
+    with_nodes(1, test, overlay="unstructured")
+
+
+@pytest.mark.parametrize("overlay", ["x", "", None, 1, "Both"])
+def test_an_overlay_that_there_is_not_is_shown_with_those_that_there_are(overlay: Any) -> None:
+    async def main() -> None:
+        names = "'structured', 'unstructured', 'both'"
+        with pytest.raises(LocalError, match=f"overlay is one of {names}, got") as caught:
+            async with dht.open_node("127.0.0.1:0", overlay=overlay):
+                pass
+        assert repr(overlay) in str(caught.value)
+
+    run(main)
 
 
 # ---- after the end ----

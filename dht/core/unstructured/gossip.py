@@ -257,11 +257,13 @@ class Gossip:
         if isinstance(answer, Shuffled):
             entries = self._read(now, contact, answer)
             self.view.merge(entries[1:], given)
-            self.view.merge(entries[:1])  # stays if there is a place: few nodes know each other all
+            self.view.merge(entries[:1])  # in a network smaller than a view it stays a neighbour
         elif isinstance(answer, Taken) and answer.status == Taking.BUSY:
             self.view.merge([Entry(contact)])  # it lives, and is only popular
-        elif tries > 1 and not self._stopped:
-            self._shuffle(now, tries - 1)
+        else:
+            self.view.drop(contact.id)
+            if tries > 1 and not self._stopped:
+                self._shuffle(now, tries - 1)
 
     def _read(self, now: float, peer: Contact, message: Shuffle | Shuffled) -> list[Entry]:
         """``_read_untrusted``, or nothing."""

@@ -180,8 +180,8 @@ class Placing:
     def _step(self, now: float) -> Ask | Wait | None:
         """What is to be done next; None: nothing is left to do."""
         wanted = self.copies - (len(self._stored) - 1) - len(self._storing)
-        tried = len(self._stored) + len(self._refused) + len(self._silent)
-        if wanted > 0 and tried <= ASKED_PER_COPY * self.copies + 1:
+        tried = len(self._stored) + len(self._refused) + len(self._silent) + len(self._storing)
+        if wanted > 0 and tried - 1 < ASKED_PER_COPY * self.copies:
             at_once = 1 if self.placement.where == "path" else STORES_AT_ONCE
             if self._candidates and len(self._storing) < at_once:
                 contact = self._candidates.pop(0)
@@ -247,7 +247,7 @@ class Placing:
             self._candidates = [self.random.choice(aside)]
             self._known[self._candidates[0].id] = True
         else:
-            self._learn(self.sample(1))
+            self._learn(self.sample(self.copies))
 
     def _learn(self, entries: Sequence[Entry]) -> None:
         known = self._known

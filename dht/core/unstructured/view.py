@@ -94,13 +94,15 @@ class View:
 
     def begin(self) -> tuple[Contact, list[Entry]] | None:
         """One shuffle begins: with whom, and what it is given beside our own entry. None: there is
-        nobody. That neighbour is out of the view until it answers, and for good if it does not or
-        there is no place any more: it has our entry then."""
+        nobody. That neighbour is out of the view now, unless it is the only one, and back as soon
+        as anything comes of it."""
         if not self._entries:
             return None
         self._cycle += 1
         # The smallest birth is the highest age; of several the one that came first.
         oldest = min(self._entries.values(), key=_birth)
+        if len(self._entries) == 1:  # a search that begins meanwhile has to go somewhere
+            return oldest.contact, []
         self.drop(oldest.contact.id)
         return oldest.contact, self.sample(self._exchange - 1)
 

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dht.config import Config
 from dht.contacts import Contact
 from dht.core.machine import FINISHED, Ask, Wait
 from dht.core.unstructured.branches import BRANCH_FIRST_S, BRANCH_HOP_S, STEPS_MAX, next_of_walk
 from dht.core.unstructured.ways import HOP_MAX_S, RING_STEP, Flooding, Walking
 from dht.core.via import Flood, Walk
-from dht.wire.messages import WALK, Copy, Done, Hit, Search, Wanted
+from dht.wire.messages import WALK, Copy, Done, Hit, Search, Shuffle, Wanted
 from tests.core.contacts_for_tests import contact
+from tests.core.pair import Net
 from tests.core.unstructured.graphs_for_tests import (
     BUSY,
     ID,
@@ -388,3 +390,22 @@ def test_a_walk_that_nobody_is_asked_about_ends_by_a_word_along_its_path() -> No
     assert outcome.trace.elapsed < 1.0
     assert not sent(net, Wanted)
     assert not [search for _, search in sent(net, Search) if search.issuer]
+
+
+# ---------------------------------------------------------------------- networks of two or three
+
+
+def test_in_a_network_of_two_there_is_somebody_to_be_searched_at_any_moment() -> None:
+    """Each is all that the other knows, and a shuffle takes it out of a view for a moment."""
+    net = Net(config=Config(index=False), overlay="unstructured")
+    alice = net.add()
+    bob = net.add(alice)
+    net.run_for(20.0)
+    begun = net.now
+    while net.now < begun + 60.0:
+        net.run_until(net.now + 1.0, unless=lambda: not len(overlay_of(alice).view))
+        assert len(overlay_of(alice).view) == len(overlay_of(bob).view) == 1
+    assert sent(net, Shuffle)
+    net.crash(bob)
+    net.run_for(60.0)
+    assert not len(overlay_of(alice).view)
