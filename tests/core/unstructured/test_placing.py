@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dht.author import Author
 from dht.config import LEASE_S, Config
+from dht.core.outcomes import PutOutcome
 from dht.core.unstructured import placing as placing_module
 from dht.core.unstructured.overlay import RENEWALS_S
 from dht.core.unstructured.placing import (
