@@ -71,6 +71,13 @@ SEED_EVERY = 30
 #: network that doubles within seconds.
 INTRODUCED_S = 5.0
 INTRODUCED_BURST = 100.0
+#: Eclipse: who gives its neighbours away faster than others replaces a view by what it likes. One
+#: source may take part in so many shuffles in an interval, and so many at once: who keeps to the
+#: protocol asks the same neighbour once in 20 intervals, and more often where there are few. What
+#: asks for a list alone counts a third.
+SHUFFLES_OF_SOURCE = 2 / 3
+SHUFFLES_OF_SOURCE_BURST = 2.0
+LIST_COSTS = 1 / 3
 #: Index nodes that a shuffle names.
 INDEXES_TOLD = 8
 #: Bytes of a ``Shuffle`` or ``Shuffled`` that are no contacts, and of the channel around it at its
@@ -107,6 +114,7 @@ class Gossip:
     #: Has it had no time yet to hear of more than its first neighbours?
     young: bool = attrs.field(default=True, init=False)
     _served: Buckets = attrs.field(init=False)
+    _served_of: Buckets = attrs.field(init=False)
     _introduced: Buckets = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _tries: int = attrs.field(default=0, init=False)
@@ -114,7 +122,9 @@ class Gossip:
 
     def __attrs_post_init__(self) -> None:
         per_interval = self.config.shuffles_per_interval
-        self._served = Buckets(per_interval / self.config.shuffle_interval_s, 2 * per_interval)
+        interval_s = self.config.shuffle_interval_s
+        self._served = Buckets(per_interval / interval_s, 2 * per_interval)
+        self._served_of = Buckets(SHUFFLES_OF_SOURCE / interval_s, SHUFFLES_OF_SOURCE_BURST)
         self._introduced = Buckets(INTRODUCED_S, INTRODUCED_BURST)
 
     @property
@@ -280,7 +290,13 @@ class Gossip:
         if not self.home.serves:
             return
         time_s = self.home.time_s(now)
-        if not self._served.allow(now, _EVERYBODY):
+        # A newcomer that knows nobody gets a list, and its place by being introduced.
+        takes_part = bool(message.contacts4 or message.contacts6 or not message.count)
+        source = admission_source(opened.source, opened.public_key)
+        if not (
+            self._served_of.allow(now, source, 1.0 if takes_part else LIST_COSTS)
+            and self._served.allow(now, _EVERYBODY)
+        ):
             self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
             return
         entries = self._read(now, asker, message)
@@ -291,8 +307,6 @@ class Gossip:
         was_alone = not len(self.view)
         room = min(opened.room - RESERVE, ROOM)
         count = min(message.count, self.config.view_size)
-        # A newcomer that knows nobody gets a list, and its place by being introduced.
-        takes_part = bool(message.contacts4 or message.contacts6 or not message.count)
         if takes_part:
             count = min(count, self.config.exchange)
         flags = message.flags
