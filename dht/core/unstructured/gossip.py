@@ -48,8 +48,10 @@ from .question import Ended, Question, nobody_cares
 from .view import Entry, View, entry_of
 
 #: Steps of the walk that finds a place for a newcomer: about the mean distance of two nodes in a
-#: network of a million, after which a random walk may be anywhere. Cyclon's is the same.
-INTRODUCE_STEPS = 5
+#: network of 10,000 with views of 20, after which a walk may be anywhere (Cyclon 2005, section 4).
+INTRODUCE_STEPS = 3
+#: Walks that look for a place: half of a view. The other half comes with its own shuffles.
+INTRODUCERS = 10
 #: Seconds until a young node shuffles for the first time: it brings its neighbours into motion.
 FIRST_SHUFFLE_S = 1.0
 #: Seconds until somebody with few neighbours looks for more, and how often that is done before it
@@ -71,6 +73,13 @@ SEED_EVERY = 30
 #: network that doubles within seconds.
 INTRODUCED_S = 5.0
 INTRODUCED_BURST = 100.0
+#: Eclipse: who gives its neighbours away faster than others replaces a view by what it likes. One
+#: source may take part in so many shuffles in an interval, and so many at once: who keeps to the
+#: protocol asks the same neighbour once in 20 intervals, and more often where there are few. What
+#: asks for a list alone counts a third.
+SHUFFLES_OF_SOURCE = 2 / 3
+SHUFFLES_OF_SOURCE_BURST = 2.0
+LIST_COSTS = 1 / 3
 #: Index nodes that a shuffle names.
 INDEXES_TOLD = 8
 #: Bytes of a ``Shuffle`` or ``Shuffled`` that are no contacts, and of the channel around it at its
@@ -107,6 +116,7 @@ class Gossip:
     #: Has it come to others, and had no time yet to hear of more than its first neighbours?
     young: bool = attrs.field(default=False, init=False)
     _served: Buckets = attrs.field(init=False)
+    _served_of: Buckets = attrs.field(init=False)
     _introduced: Buckets = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _tries: int = attrs.field(default=0, init=False)
@@ -114,7 +124,9 @@ class Gossip:
 
     def __attrs_post_init__(self) -> None:
         per_interval = self.config.shuffles_per_interval
-        self._served = Buckets(per_interval / self.config.shuffle_interval_s, 2 * per_interval)
+        interval_s = self.config.shuffle_interval_s
+        self._served = Buckets(per_interval / interval_s, 2 * per_interval)
+        self._served_of = Buckets(SHUFFLES_OF_SOURCE / interval_s, SHUFFLES_OF_SOURCE_BURST)
         self._introduced = Buckets(INTRODUCED_S, INTRODUCED_BURST)
 
     @property
@@ -206,12 +218,12 @@ class Gossip:
             self._ask(now, contact, body)
 
     def introduce(self, now: float) -> None:
-        """Each neighbour starts a walk that finds us a place; as many as a view has entries."""
+        """Some neighbours start a walk each that finds us a place."""
         if self.flags & CLIENT:
             return
         body = encode(Introduce(self.flags, b"", INTRODUCE_STEPS))
-        for contact in self.view.contacts():
-            self._ask(now, contact, body, self._on_introduced)
+        for entry in self.view.sample(INTRODUCERS):
+            self._ask(now, entry.contact, body, self._on_introduced)
 
     def _on_introduced(self, now: float, contact: Contact, answer: Message | None) -> None:
         if answer is None:
@@ -284,14 +296,19 @@ class Gossip:
         if not self.home.serves:
             return
         time_s = self.home.time_s(now)
-        if not self._served.allow(now, _EVERYBODY):
+        # A newcomer that knows nobody gets a list, and its place by being introduced.
+        takes_part = bool(message.contacts4 or message.contacts6 or not message.count)
+        source = admission_source(opened.source, opened.public_key)
+        if not (
+            self._served_of.allow(now, source, 1.0 if takes_part else LIST_COSTS)
+            and self._served.allow(now, _EVERYBODY)
+        ):
             self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
             return
         entries = self._read(now, asker, message)
         if not entries:
             return
-        wants_list = message.count and not (message.contacts4 or message.contacts6)
-        if wants_list and self._tries and self._tries < JOIN_TRIES:
+        if not takes_part and self._tries and self._tries < JOIN_TRIES:
             # We have only just come ourselves: who joins through us now would know nobody else.
             self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
             return
@@ -300,8 +317,7 @@ class Gossip:
         was_alone = not len(self.view)
         room = min(opened.room - RESERVE, ROOM)
         count = min(message.count, self.config.view_size)
-        # A newcomer that knows nobody gets a list, and its place by being introduced.
-        if not wants_list:
+        if takes_part:
             count = min(count, self.config.exchange)
         flags = message.flags
         given = [
@@ -309,7 +325,7 @@ class Gossip:
             for each in self.view.sample(count)
             if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
         ]
-        if not wants_list:  # only what it is told of may be replaced: an entry is moved, never lost
+        if takes_part:  # only what it is told of may be replaced: an entry is moved, never lost
             self.view.merge(entries, given)
         packed = self._packed(given, room)
         told = self._told(now, room - sum(map(len, packed)), flags)

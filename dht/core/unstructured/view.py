@@ -7,8 +7,8 @@ moved, so everybody is known by about as many; the oldest is asked first, so the
 the graph of all views stays like a random one.
 
 Where we deviate: an entry also says how many neighbours its node has and whether it keeps an index;
-of one public subnet there are few; and a view is refused as many entries a minute as would let a
-stranger replace it whole.
+of one public subnet there are few; and how often others may give us entries is limited in
+``gossip``, or a stranger would replace them all.
 """
 
 from collections.abc import Iterable

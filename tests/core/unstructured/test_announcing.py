@@ -211,6 +211,19 @@ def test_a_round_that_becomes_due_in_the_middle_of_another_announces_everything_
     assert announced(node) == {key: [1, 2] for key in held}
 
 
+def test_an_index_node_that_is_new_when_a_round_begins_is_told_in_that_round() -> None:
+    node = holder(knows=[peer(1)])
+    held = keys(10 * STEP)
+    for key in held:
+        node.hold(key, ttl_s=9000.0)
+    node.run(1.0, thanks)
+    announced(node)
+    node.index_nodes.heard(node.now, peer(2), 0)
+    node.overlay.announcing._round_due(node.now, None)
+    node.run(3.0, thanks)
+    assert announced(node) == {key: [1, 2] for key in held}
+
+
 def test_who_holds_nothing_need_not_remember_index_nodes_to_tell() -> None:
     """Memory: strangers may invent as many of them as they like."""
     node = holder()

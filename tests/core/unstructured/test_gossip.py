@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from random import Random
 
 import msgspec
 import pytest
@@ -18,7 +19,10 @@ from dht.core.unstructured.gossip import (
     INTRODUCED_S,
     JOIN_PAUSES,
     JOIN_TRIES,
+    LIST_COSTS,
     SHUFFLES_AT_ONCE,
+    SHUFFLES_OF_SOURCE,
+    SHUFFLES_OF_SOURCE_BURST,
 )
 from dht.core.unstructured.view import Entry
 from dht.keyspace import solves_puzzle
@@ -38,6 +42,7 @@ from dht.wire.messages import (
     Taken,
     Taking,
 )
+from tests.core.pair import sealed
 from tests.core.unstructured.alone import (
     CONFIG,
     Alone,
@@ -428,6 +433,46 @@ def test_the_shuffles_of_others_are_limited_to_so_many_an_interval() -> None:
     assert accepted(300) == 2 * per_interval
 
 
+def test_one_source_takes_part_in_less_than_others_so_that_it_does_not_replace_the_view() -> None:
+    node = Alone().knowing(*range(1, 21))
+
+    def accepted(asker: Contact) -> int:
+        answers = [node.serve(shuffle(*peers(range(31, 39))), asker) for _ in range(9)]
+        return sum(isinstance(each, Shuffled) for (each,) in answers)
+
+    assert accepted(peer(99)) == SHUFFLES_OF_SOURCE_BURST
+    assert accepted(peer(98, "1.0.99.1")) == 0, "another key, one host"
+    assert accepted(peer(97)) == SHUFFLES_OF_SOURCE_BURST
+    node.run(1.5 * INTERVAL_S / SHUFFLES_OF_SOURCE)
+    assert accepted(peer(99)) == 1
+    node.run(10 * INTERVAL_S)
+    for _ in range(int(SHUFFLES_OF_SOURCE_BURST / LIST_COSTS)):
+        assert named(only(node.serve(shuffle(count=20), peer(99))))
+    assert statuses(node.serve(shuffle(count=20), peer(99))) == [Taking.BUSY]
+
+
+def test_one_stranger_does_not_own_a_view_however_much_it_says() -> None:
+    """It gives made-up neighbours once a second, each in a subnet of its own."""
+    simulator = Simulator(1, overlay="unstructured")
+    simulator.grow(40)
+    simulator.run_for(40)
+    victim, random = simulator.nodes[30], Random(1)
+    overlay = victim.engine.unstructured
+    assert overlay is not None
+    real = {node.contact.id for node in simulator.nodes}
+    stranger = peer(99, "66.6.6.6")
+    shares: list[float] = []
+    for second in range(200):
+        made_up = [peer(random.getrandbits(16), f"{20 + each}.{second}.1.1") for each in range(8)]
+        frame = sealed(stranger.public_key, bytes(8) + encode(shuffle(*made_up)))
+        victim.engine.receive_datagram(simulator.now, frame, stranger.address)
+        simulator.poll(victim)
+        simulator.run_for(1.0)
+        neighbours = overlay.view.contacts()
+        shares.append(sum(each.id not in real for each in neighbours) / len(neighbours))
+    assert sum(shares) / len(shares) < 1 / 2
+
+
 def test_who_is_told_that_we_are_busy_changes_nothing() -> None:
     node = Alone(config=Config(shuffles_per_interval=1)).knowing(1)
     while statuses(node.serve(shuffle(peer(2)), peer(3))) != [Taking.BUSY]:
@@ -537,7 +582,7 @@ def test_any_answer_to_a_shuffle_is_survived(lists: Lists, joins: bool) -> None:
 def test_a_list_that_makes_no_sense_is_neither_answered_nor_taken() -> None:
     node = Alone()
     good = shuffle(peer(5), told=[(peer(6), 0)])
-    for broken in (
+    broken_ones = [
         msgspec.structs.replace(good, marks=b""),
         msgspec.structs.replace(good, marks=good.marks[:1]),
         msgspec.structs.replace(good, marks=good.marks + b"!"),
@@ -545,8 +590,9 @@ def test_a_list_that_makes_no_sense_is_neither_answered_nor_taken() -> None:
         msgspec.structs.replace(good, contacts6=b"!"),
         msgspec.structs.replace(good, indexes4=good.indexes4 + b"!"),
         msgspec.structs.replace(good, ages=b""),
-    ):
-        assert node.serve(broken, peer(99)) == []
+    ]
+    for asker, broken in enumerate(broken_ones, start=90):
+        assert node.serve(broken, peer(asker)) == []
     assert node.neighbours == []
     assert len(node.index_nodes) == 0
 
