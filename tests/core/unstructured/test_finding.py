@@ -361,11 +361,18 @@ def test_a_long_value_that_is_not_what_was_announced_gives_way_to_the_next_holde
     machine.on_reply(0.4, contact(6), Block(0, 0, b"late"), [])
 
 
-def test_long_values_that_are_announced_are_bounded() -> None:
+def test_who_announces_long_values_without_end_is_asked_for_few_of_them() -> None:
+    """Else he keeps a search from ending, and has us ask whomever he names."""
     machine = finding(FakeWay())
-    for number in range(40):
-        machine.on_hit(0.1, hit(long_copy(version=number + 1)), contact(5))
-    assert len(machine._heads) == HOLDERS_MAX
+    asked = []
+    for number in range(2, 42):
+        for _ in range(2):
+            machine.on_hit(0.1, hit(long_copy(version=number)), contact(number))
+        while isinstance(step := machine.next(0.1), Ask):
+            asked.append(step.contact)
+            machine.on_reply(0.2, step.contact, Block(0, 0, b""), [])
+    assert len(asked) == HOLDERS_MAX
+    assert not machine.fetching
 
 
 def test_a_silent_holder_that_is_asked_twice_over_leaves_nothing_open() -> None:
