@@ -146,6 +146,8 @@ class _Walker:
 
     number: int
     budget: int
+    #: Of the holders that may open to us: its part.
+    hits: int
     #: Who would not take it, or was asked last.
     asked: list[int] = attrs.field(factory=list)
     under_way: bool = False
@@ -208,8 +210,10 @@ class Walking:
     def _begin(self, now: float) -> None:
         self.on_begin(self.search.id)
         budgets = divide(min(self.budget, BUDGET_MAX), self.walkers)
+        hits = divide(self.search.hits, self.walkers)
         self._walkers = [
-            _Walker(number, budget, heard_at=now) for number, budget in enumerate(budgets)
+            _Walker(number, budget, may_hit, heard_at=now)
+            for number, (budget, may_hit) in enumerate(zip(budgets, hits, strict=True))
         ]
         for walker in self._walkers:
             walker.ended = not walker.budget
@@ -242,6 +246,7 @@ class Walking:
             ttl=self.ttl - 1,
             hops=1,
             budget=walker.budget - len(walker.asked),
+            hits=walker.hits,
         )
         return Ask(contact, encode(search))
 

@@ -232,6 +232,7 @@ def test_walkers_begin_in_as_many_places_as_there_are_and_share_the_budget() -> 
     assert sorted(each.id for each, _ in asked) == [1, 1, 2, 2, 3, 3]
     assert [each.walker for _, each in asked] == list(range(6))
     assert sum(1 + each.budget for _, each in asked) == 100
+    assert sum(each.hits for _, each in asked) == 4
     assert {(each.ttl, each.hops) for _, each in asked} == {(7, 1)}
 
 
