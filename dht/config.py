@@ -153,7 +153,8 @@ class Config:
     #: Neighbours a node has at a time, and how many of them a shuffle exchanges. Cyclon (Voulgaris
     #: et al. 2005) has 20 and 8: half of all nodes may die at once, and the rest stay connected.
     view_size: int = _knob(20, 1, 255)
-    exchange: int = _knob(8, 1, 24)
+    #: With 16, all at IPv6 addresses, and a few index nodes a datagram is full.
+    exchange: int = _knob(8, 1, 16)
     #: A node shuffles so often; Cyclon's and HyParView's cycle is 10 s.
     shuffle_interval_s: float = _knob(10.0, 0.01, DAY_S)
     #: Eclipse: shuffles of others that a node takes part in within one interval; twice that at
@@ -165,7 +166,7 @@ class Config:
     #: Floods through us: messages a second that what one peer sends us may cost in all, and at
     #: once. What is beyond it is not passed on; guess: a flood every 2 s through each neighbour.
     search_allowance_s: float = _knob(50.0, 0.01, 2**53)
-    search_burst: float = _knob(1000.0, 1, 2**53)
+    search_burst: float = _knob(500.0, 1, 2**53)
     #: Does this node keep an index of which node holds what? None: about 1 in 20 nodes do, and at
     #: least 3, chosen by their ids.
     index: bool | None = attrs.field(default=None, validator=_check_optional_bool)

@@ -34,6 +34,8 @@ from dht.wire.messages import (
     Ping,
     Pong,
     Reach,
+    Returned,
+    Route,
     Store,
     Stored,
 )
@@ -41,6 +43,8 @@ from dht.wire.messages import Request as RequestMessage
 
 from .machine import Figures, Reduced, Verdict, row
 
+#: So few that answers meet their messages, and messages themselves.
+ROUTE_IDS = [bytes([number]) * 8 for number in range(32)]
 DATAGRAMS = 1_000_000
 DATAGRAMS_PER_PIECE = 50_000
 NEIGHBOURS = 8
@@ -219,7 +223,7 @@ class _Flood:
         """Of any type, well formed, with whatever the schema allows."""
         random = self.random
         flags, kind, key = random.randrange(256), random.choice([1, 1, 2, 3]), self._key()
-        match random.randrange(16):
+        match random.randrange(18):
             case 14:
                 return Browse(flags, key, random.randbytes(32), random.randint(0, 64))
             case 15:
@@ -233,6 +237,11 @@ class _Flood:
                     contacts4=b"",
                     contacts6=b"",
                 )
+            case 16:
+                return self._route(flags)
+            case 17:
+                data = random.randbytes(random.choice([0, 1, 65, 900]))
+                return Returned(flags, random.choice(ROUTE_IDS), random.randint(0, 16), data)
             case 0:
                 return Ping(flags)
             case 1:
@@ -267,6 +276,22 @@ class _Flood:
             case _:
                 data = random.randbytes(random.choice([0, 1, 1000]))
                 return Block(self._number(40), self._number(32) - 1, data)
+
+    def _route(self, flags: int) -> Message:
+        random = self.random
+        packed = random.choice(self.simulator.nodes).contact.packed
+        nodes = [key_bytes(node.contact.id) for node in self.simulator.nodes]
+        request = Get(flags, 1, self._key(), 20)
+        return Route(
+            flags=flags,
+            id=random.choice(ROUTE_IDS),
+            target=random.choice([request.key, *nodes]),
+            ttl=random.choice([0, 1, 16]),
+            hops=random.randint(0, 16),
+            style=random.randint(0, 2),
+            issuer=random.choice([b"", packed, bytes(38), b"odd"]),
+            body=random.choice([encode(request), b"", random.randbytes(200)]),
+        )
 
     def _key(self) -> bytes:
         random = self.random

@@ -219,6 +219,8 @@ _BYTES = st.integers(0, 255)
 _BUDGETS = st.integers(0, BUDGET_MAX)
 _COUNTS = st.integers(0, COUNT_MAX)
 _NONCES = st.binary(min_size=wire.NONCE_SIZE, max_size=wire.NONCE_SIZE)
+_ROUTE_IDS = st.binary(min_size=wire.ROUTE_ID_SIZE, max_size=wire.ROUTE_ID_SIZE)
+_HOPS = st.integers(0, wire.TTL_MAX)
 _DATA = st.binary(max_size=64) | st.binary(max_size=DATAGRAM_SIZE_MAX)
 
 
@@ -276,6 +278,23 @@ def requests() -> st.SearchStrategy[wire.Request]:
         st.builds(wire.Knock, flags=_FLAGS, nonce=_NONCES),
         st.builds(wire.Browse, flags=_FLAGS, key=_raw_keys(), start=_raw_keys(), count=_COUNTS),
         *_overlay_requests(),
+        routes(),
+        st.builds(wire.Returned, flags=_FLAGS, id=_ROUTE_IDS, hops=_HOPS, body=_DATA),
+    )
+
+
+def routes() -> st.SearchStrategy[wire.Route]:
+    """Anything that somebody may want passed on."""
+    return st.builds(
+        wire.Route,
+        flags=_FLAGS,
+        id=_ROUTE_IDS,
+        target=_raw_keys(),
+        ttl=_HOPS,
+        hops=_HOPS,
+        style=st.sampled_from([int(style) for style in wire.Style]),
+        issuer=st.just(b"") | st.binary(max_size=CONTACT6_SIZE),
+        body=_DATA,
     )
 
 
@@ -353,6 +372,11 @@ def answers() -> st.SearchStrategy[wire.Answer]:
             wire.Dialling,
             time_s=_SECONDS,
             status=st.sampled_from([int(status) for status in wire.DialStatus]),
+        ),
+        st.builds(
+            wire.Taken,
+            time_s=_SECONDS,
+            status=st.sampled_from([int(status) for status in wire.Taking]),
         ),
         st.builds(
             wire.Page,

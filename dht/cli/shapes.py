@@ -16,6 +16,7 @@ from ..core.events import (
     Joined,
     JoinFailed,
     KeyChanged,
+    MessageArrived,
     OperationFinished,
     PeerAdded,
     PeerRemoved,
@@ -161,6 +162,13 @@ def event_shape(event: Event | EventsLost) -> Shape:
                 "key": key.hex(),
                 "version": version,
             }
+        case MessageArrived(topic=topic, sender=sender, payload=payload):
+            return {
+                "event": "message_arrived",
+                "topic": topic,
+                "sender": sender.hex(),
+                "size": len(payload),
+            }
         case AddressChanged(contact=contact):
             return {"event": "address_changed", **contact_shape(contact), "uri": contact.uri}
         case ReachabilityChanged(reachable=reachable, serving=serving):
@@ -190,6 +198,8 @@ def event_line(event: Event | EventsLost) -> str:
             return f"- {_peer(contact)}"
         case RecordStored(kind=kind, key=key, version=version):
             return f"stored {kind.name.lower()} {key.hex()[:12]} version {version}"
+        case MessageArrived(topic=topic, sender=sender, payload=payload):
+            return f"{len(payload)} bytes for {topic!r} from {sender.hex()[:8]}"
         case AddressChanged(contact=contact):
             return f"others see this node at another address: {contact.uri}"
         case ReachabilityChanged(reachable=reachable, serving=serving):

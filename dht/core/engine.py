@@ -10,6 +10,7 @@ the same bytes out. The engine routes and owns; every decision is a machine's (`
 """
 
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Final, cast, final
 
@@ -21,6 +22,7 @@ from ..contacts import Address, Contact, HostName, Introducer, contact_at, stran
 from ..errors import LocalError, RemoteError
 from ..identity import Identity
 from ..keyspace import KEY_SIZE, Key, key_bytes
+from ..network import Network
 from ..records import Kind, Record
 from ..wire.codec import decode_untrusted, encode
 from ..wire.messages import (
@@ -33,6 +35,7 @@ from ..wire.messages import (
     OVERLAY_TYPES,
     REACH_TYPES,
     REQUEST_TYPES,
+    ROUTE_TYPES,
     WANT_IPV4,
     Copy,
     Fetch,
@@ -58,22 +61,25 @@ from .bootstrap import Bootstrap
 from .channel.face import Channel, Opened
 from .checked import Checked
 from .density import DensityGauge
-from .events import Event, KeyChanged, OperationId, RecordStored
+from .events import Event, KeyChanged, MessageId, OperationId, RecordStored
 from .get import Get
 from .home import Home
 from .knocks import Knocks
 from .large_values import Offers, Pulls
 from .maintenance import Membership, Standing
 from .members import Browsing, MembersOperation
-from .operations import LookupOperation, Shared
+from .messaging import Messaging
+from .operations import LookupOperation, Search, Shared
 from .peers import Peers
 from .presence import Presence
 from .put import Put
 from .requests import Requests
 from .responder import Pull, Responder
+from .routed import RoutedSearch
 from .routing import RoutingTable
 from .running import Running
 from .searches import Searches
+from .sending import Sending, SendingHome
 from .stats import Counters, EngineStats
 from .storage import Storage
 from .tasks import Tasks
@@ -103,6 +109,7 @@ class Engine:
     never serves; None: it finds out whether strangers reach it, and serves if they do.
     ``families``: of which addresses contacts are of use, ``WANT_IPV4 | WANT_IPV6``.
     ``private_network``: it takes a key to be a member, so plain records are taken from everybody.
+    ``network`` is the one of the ``channel``: messages are sealed for its members.
     """
 
     identity: Identity
@@ -121,6 +128,7 @@ class Engine:
     private_network: bool = attrs.field(default=False, kw_only=True)
     #: Where it lives: "structured", "unstructured" or "both".
     overlay: str = attrs.field(default="structured", kw_only=True)
+    network: Network = attrs.field(factory=Network.named, kw_only=True)
     table: RoutingTable = attrs.field(init=False)
     storage: Storage = attrs.field(init=False)
     _bootstrap: Bootstrap = attrs.field(init=False)
@@ -140,6 +148,7 @@ class Engine:
     _running: Running = attrs.field(init=False)
     _presence: Presence = attrs.field(init=False)
     _peers: Peers = attrs.field(init=False)
+    _messaging: Messaging = attrs.field(init=False)
     #: Requests that others than the responder serve, by their type; the others leave it alone.
     _served_elsewhere: dict[type, Serve] = attrs.field(factory=dict, init=False)
     #: None: it lives in the structured overlay alone.
@@ -218,6 +227,17 @@ class Engine:
             flags=self._flags,
             home=self._home,
         )
+        self._messaging = Messaging(
+            identity=self.identity,
+            network=self.network,
+            random=self.random,
+            tasks=self._tasks,
+            home=self._home,
+            searches=self._searches,
+            responder=self._responder,
+            trusted=self.private_network,
+            emit=emit,
+        )
         self._running = self._operations()
         self._upkeep = Upkeep(
             config=self.config,
@@ -238,13 +258,18 @@ class Engine:
         )
         self._membership = self._upkeep.membership
         self._peers.upkeep, self._peers.presence = self._upkeep, self._presence
-        self._served_elsewhere.update(dict.fromkeys(REACH_TYPES, self._presence.serve))
+        self._share_out()
+        self._take_role()
+
+    def _share_out(self) -> None:
+        """Who serves what the responder does not."""
+        served = self._served_elsewhere
+        served.update(dict.fromkeys(REACH_TYPES, self._presence.serve))
+        served.update(dict.fromkeys(ROUTE_TYPES, self._messaging.relay.serve))
+        served.update(dict.fromkeys(OVERLAY_TYPES, self._serve_not_here))
         if self.overlay != "structured":
             self.unstructured = self._unstructured()
-            self._served_elsewhere.update(self.unstructured.served)
-        else:
-            self._served_elsewhere.update(dict.fromkeys(OVERLAY_TYPES, self._serve_not_here))
-        self._take_role()
+            served.update(self.unstructured.served)
 
     def _unstructured(self) -> Unstructured:
         offers = self._running.offers
@@ -350,18 +375,19 @@ class Engine:
         quorum: int = 1,
         disjoint: int = 1,
         shared: Shared | None = None,
+        routing: str = "iterative",
     ) -> OperationId:
         """Finds a record. Raises ``LocalError`` for a quorum that cannot be."""
-        self._check_structured()
         config = self.config
         check_quorum(quorum, config.replicas, or_majority=False)
         flags = self._flags | (CONTACTS_TOO if quorum > 1 else 0)
         body = encode(GetMessage(flags=flags, kind=kind, key=key_bytes(key), count=self._count))
         reach = self.table.expected_distance(config.replicas)
-        search = self._searches.begin(
+        search = self._search(
             now,
             key,
             body,
+            routing=routing,
             want=config.replicas,
             reach=reach if quorum == 1 else None,
             disjoint=disjoint,
@@ -381,6 +407,8 @@ class Engine:
             shared=shared,
             gauge=self._gauge,
         )
+        if isinstance(search, RoutedSearch) and quorum == 1:
+            search.on_found = lambda now, holder, found: get.on_reply(now, holder, found, [])
         return self._begin(now, get)
 
     def start_put(
@@ -399,6 +427,7 @@ class Engine:
         shared: Shared | None = None,
         author: Author | None = None,
         name: bytes = b"",
+        routing: str = "iterative",
     ) -> OperationId:
         """Stores a record with its owners. ``author`` signs it, if it is of a kind that has one;
         ``name`` is what the key of a signed one is made of.
@@ -406,21 +435,20 @@ class Engine:
         Raises ``LocalError`` for a value, ttl, version, author or number that cannot be, and for
         a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
-        self._check_structured()
         config = self.config
-        if kind is Kind.PLAIN:
-            self._check_plain()
+        self._check_kind(kind)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         replicas = config.replicas if replicas is None else replicas
         check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
-        find = Find(flags=self._flags, target=key_bytes(key), count=replicas, kind=kind)
+        find = Find(self._flags, target=key_bytes(key), count=replicas, kind=kind)
         knows_all = self._searches.knows_all()
-        search = self._searches.begin(
+        search = self._search(
             now,
             key,
             encode(find),
+            routing=routing,
             want=replicas,
             opening=replicas if knows_all else config.alpha,
             disjoint=disjoint,
@@ -476,7 +504,7 @@ class Engine:
         started: list[OperationId] = []
 
         def wake(now: float) -> bool:
-            return not started or self._running.wake(started[0], now)
+            return not started or self._running.wake(now, started[0])
 
         finding = overlay.finding(now, kind, key, via, wake)
         started.append(self._running.begin(now, finding, joined=self.joined, structured=False))
@@ -501,8 +529,7 @@ class Engine:
         there.
         """
         overlay = self._in_unstructured(via)
-        if kind is Kind.PLAIN:
-            self._check_plain()
+        self._check_kind(kind)
         check_value(value, self.config.value_size_max)
         check_writer(kind, author, value)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
@@ -520,6 +547,49 @@ class Engine:
         return self._running.begin(
             now, placing, joined=self.joined, offered=value, structured=False
         )
+
+    def start_send(
+        self,
+        now: float,
+        target: Key,
+        payload: bytes,
+        *,
+        topic: str = "",
+        contact: Contact | None = None,
+        public_key: bytes | None = None,
+        routing: str = "recursive",
+        reply: str = "path",
+    ) -> OperationId:
+        """Sends a message to any node, and waits for its answer: a ``Reply``.
+
+        ``contact``: where the target is known to be; ``public_key``: or only its key. ``reply``:
+        whether the answer comes back along the "path" or "direct". Raises ``LocalError`` for a
+        topic, a payload or a way back that cannot be, and ``ValueTooLarge``.
+        """
+        sending = self._messaging.sending(
+            now,
+            target,
+            payload,
+            topic=topic,
+            contact=contact,
+            public_key=contact.public_key if contact is not None else public_key,
+            routing=routing,
+            reply=reply,
+        )
+        return self._begin(now, sending)
+
+    def serve_topic(self, topic: str) -> None:
+        """From now on ``MessageArrived`` says what comes for this topic. Raises ``LocalError`` if
+        it is served already."""
+        self._messaging.deliveries.serve_topic(topic)
+
+    def unserve_topic(self, now: float, topic: str) -> None:
+        """Not any more; who waits for an answer is told that there will be none."""
+        self._messaging.deliveries.unserve_topic(now, topic)
+
+    def answer_message(self, now: float, message_id: MessageId, payload: bytes) -> None:
+        """The answer to a ``MessageArrived``. Raises ``LocalError`` for one that cannot travel."""
+        self._messaging.deliveries.answer(now, message_id, payload)
 
     def start_leave(self, now: float) -> None:
         """From now on nothing is served and nothing is looked after; operations may end."""
@@ -593,6 +663,11 @@ class Engine:
         return not self._presence.serving
 
     @property
+    def messages_sent(self) -> int:
+        """Requests that this node sent for messages, its own and those that it passed on."""
+        return self._messaging.sent.count
+
+    @property
     def joined(self) -> bool:
         """Was it ever part of a network?"""
         return self._upkeep.joined
@@ -611,6 +686,9 @@ class Engine:
             operations_started=self._running.started,
             contacts=len(self.table),
             network_size=self.table.network_size(),
+            messages_forwarded=self._messaging.relay.forwarded,
+            messages_refused=self._messaging.relay.refused,
+            messages_delivered=self._messaging.deliveries.delivered,
             records=self.storage.count,
             records_size=self.storage.size,
             repairs_done=upkeep.repairs_done,
@@ -660,21 +738,45 @@ class Engine:
         store = Store(flags=LEASE, copy=copy, if_version=None, count=0)
         self._responder.answer(now, teller, store, 0)
 
-    def _check_plain(self) -> None:
-        """Raises ``LocalError`` where anybody could overwrite a plain record."""
-        if not self._responder.takes_plain:
+    def _check_kind(self, kind: Kind) -> None:
+        """Raises ``LocalError`` for a plain record where anybody could overwrite it."""
+        if kind is Kind.PLAIN and not self._responder.takes_plain:
             others = [each for each in self.bootstrap if not isinstance(each, HostName)]
             check_plain(others or (self.contact,))
 
     def _begin(self, now: float, machine: Any, *, offered: bytes = b"") -> OperationId:
-        return self._running.begin(now, machine, joined=self.joined, offered=offered)
+        operation_id = self._running.begin(now, machine, joined=self.joined, offered=offered)
+        for each in (machine, getattr(machine, "search", None)):
+            if isinstance(each, Sending | SendingHome | RoutedSearch):
+                each.wake = partial(self._running.wake, operation_id=operation_id)
+        return operation_id
+
+    def _search(
+        self,
+        now: float,
+        key: Key,
+        body: bytes,
+        *,
+        routing: str,
+        shared: Shared | None,
+        **settings: Any,
+    ) -> Search:
+        """An ordinary search, or one that begins with a request that is passed on."""
+        self._check_structured()
+        begin = partial(self._searches.begin, now, key, body, **settings)
+        if routing == "recursive":
+            routed = self._messaging.routed(now, key, body, begin, shared)
+            if routed is not None:
+                return routed
+        return begin(shared=shared)
 
     def _take_role(self) -> None:
         """What our machines do, and what our requests carry, is what we are now."""
         self.contact = self._home.contact
         self._home.serves = self._presence.serving
         self._upkeep.probe_max_s = self._presence.probe_max_s
-        for machine in (self._pulls, self._running, self._upkeep, self._presence):
+        machines = (self._pulls, self._running, self._upkeep, self._presence, self._messaging)
+        for machine in machines:
             machine.flags = self._flags
         if self.unstructured is not None:
             self.unstructured.take_role(self._flags)

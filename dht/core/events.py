@@ -11,6 +11,7 @@ from ..records import Kind
 from .outcomes import Outcome
 
 OperationId = NewType("OperationId", int)
+MessageId = NewType("MessageId", int)
 
 
 @final
@@ -96,6 +97,18 @@ class RecordStored:
 
 @final
 @attrs.frozen
+class MessageArrived:
+    """Somebody has sent this node a message; ``Engine.answer_message`` answers it."""
+
+    message_id: MessageId
+    topic: str
+    #: The sender's id, proved: only he can have written it.
+    sender: Key
+    payload: bytes = attrs.field(repr=False)
+
+
+@final
+@attrs.frozen
 class AddressChanged:
     """Peers in three subnets see this node at another address than it was known by."""
 
@@ -123,6 +136,7 @@ Event = (
     | PeerAdded
     | PeerRemoved
     | RecordStored
+    | MessageArrived
     | AddressChanged
     | ReachabilityChanged
 )

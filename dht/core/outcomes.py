@@ -229,7 +229,30 @@ class Members:
         )
 
 
-Outcome = PutOutcome | GetOutcome | LookupOutcome | Members
+@final
+@attrs.frozen(kw_only=True)
+class Reply:
+    """The answer to a message."""
+
+    target: Key
+    payload: bytes = attrs.field(repr=False)
+    #: How many nodes passed the message on, on the way there.
+    hops: int
+    #: How often it was sent before an answer came.
+    attempts: int
+    #: Requests that this node sent for it, retries included.
+    messages: int
+    #: Seconds from start to end.
+    elapsed: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target!r}: answered with {len(self.payload)} bytes ({self.hops} hops, "
+            f"{self.attempts} attempts, {self.messages} messages, {self.elapsed * 1000:.1f} ms)"
+        )
+
+
+Outcome = PutOutcome | GetOutcome | LookupOutcome | Members | Reply
 
 
 def _warning(outcome: PutOutcome | GetOutcome | LookupOutcome) -> str:

@@ -1,12 +1,12 @@
 """Who enters the routing table and who leaves it, by what they do."""
 
 from collections.abc import Callable
-from typing import final
+from typing import Final, final
 
 import attrs
 
 from ..contacts import Contact
-from ..wire.messages import CLIENT, NO_TABLE, Answer, Block, Pong
+from ..wire.messages import CLIENT, NO_TABLE, Answer, Block, Pong, Taken
 from .bootstrap import Bootstrap
 from .channel.face import Opened
 from .events import Event, PeerAdded, PeerRemoved
@@ -16,6 +16,10 @@ from .requests import Request, Requests
 from .routing import Change, RoutingTable
 from .stats import Counters
 from .upkeep import Upkeep
+
+# What a client answers as well, which serves nothing: it hands over the values of its puts, and
+# takes the answers to what it sent. Whoever says that is not yet one to be told of.
+_CLIENTS_ANSWER: Final = frozenset({Block, Taken})
 
 
 @final
@@ -44,8 +48,8 @@ class Peers:
                 self.emit(identified)
         ahead_s = answer.time_s - self.home.wall_s(now)
         self.home.clocks.add(contact.address, contact.public_key, ahead_s)
-        if type(answer) is Block and contact.id not in self.table:
-            return  # a client hands over the values of its puts, and serves nothing else
+        if type(answer) in _CLIENTS_ANSWER and contact.id not in self.table:
+            return
         if not structured and self.structured:
             return
         if self.table.add(now, contact):

@@ -79,13 +79,6 @@ class Running:
         self.tasks.drive(now, task)
         return operation_id
 
-    def wake(self, operation_id: OperationId, now: float) -> bool:
-        """Something came for an operation otherwise than as an answer. Is it still under way?"""
-        task = self._tasks_by_id.get(operation_id)
-        if task is not None:
-            self.tasks.drive(now, task)
-        return operation_id in self._tasks_by_id
-
     def cancel(self, operation_id: OperationId) -> None:
         """Ends an operation with neither outcome nor error; one that has ended is left alone."""
         task = self._tasks_by_id.pop(operation_id, None)
@@ -97,6 +90,14 @@ class Running:
             widening = self._widening.pop(operation_id, None)
             if widening is not None:
                 self.widenings.stop(widening)
+
+    def wake(self, now: float, operation_id: OperationId) -> bool:
+        """What an operation waited for came by another way than as the answer to a request. Is it
+        still under way?"""
+        task = self._tasks_by_id.get(operation_id)
+        if task is not None:
+            self.tasks.drive(now, task)
+        return operation_id in self._tasks_by_id
 
     def _stepped(self, now: float, task: Task) -> None:
         machine = task.machine

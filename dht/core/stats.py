@@ -45,6 +45,11 @@ class EngineStats:
     contacts: int
     #: Nodes in the whole network, estimated.
     network_size: float
+    #: Messages of others that it passed on, and that it refused to: too many of one source.
+    messages_forwarded: int
+    messages_refused: int
+    #: Messages to this node that its application was given.
+    messages_delivered: int
     records: int
     records_size: int
     repairs_done: int

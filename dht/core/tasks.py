@@ -57,6 +57,8 @@ _ANSWERS_OF: dict[int, tuple[type, ...]] = {
     37: (Taken,),
     38: (Taken,),
     39: (Holding, Taken),
+    40: (Taken,),
+    41: (Taken,),
 }
 
 
@@ -248,7 +250,14 @@ class Tasks:
             return []
         if not (message.contacts4 or message.contacts6):
             return []
-        closer = unpack_contacts_untrusted(message.contacts4, message.contacts6)
+        return self.believable_untrusted(message.contacts4, message.contacts6, source)
+
+    def believable_untrusted(
+        self, contacts4: bytes, contacts6: bytes, source: Address
+    ) -> list[Contact]:
+        """Of the contacts that somebody there names, those that we may ask. Raises
+        ``RemoteError`` for a broken list."""
+        closer = unpack_contacts_untrusted(contacts4, contacts6)
         if not is_local(source):
             # Nobody out there can know what our private ranges hold: that is how a stranger
             # would make us knock at our neighbours' doors.

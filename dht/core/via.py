@@ -19,15 +19,48 @@ def _check_disjoint(_: object, __: object, value: object) -> None:
         )
 
 
+ROUTINGS = ("iterative", "recursive")
+REPLIES = ("path", "direct")
+
+
+def _one_of(names: tuple[str, ...]) -> Any:
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value not in names:
+            raise LocalError(
+                f"{type(instance).__name__}({attribute.name}=...) is one of "
+                f"{' or '.join(map(repr, names))}, got {value!r}"
+            )
+
+    return attrs.field(default=names[0], validator=validate)
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Structured:
-    """An iterative lookup in the structured overlay.
+    """The structured overlay.
 
     ``disjoint``: how many lookups that share no node go side by side, against liars on the way.
+    ``routing``: "iterative" asks node after node by itself; "recursive" has the request passed on
+    from node to node, which takes fewer messages. ``reply``, of a message that is passed on: its
+    answer comes back along the "path", or "direct", in one step; only where addresses are private
+    or the network has a key.
     """
 
     disjoint: int = attrs.field(default=1, validator=_check_disjoint)
+    routing: str = _one_of(ROUTINGS)
+    reply: str = _one_of(REPLIES)
+
+    def __attrs_post_init__(self) -> None:
+        if self.routing == "recursive" and self.disjoint > 1:
+            raise LocalError(
+                f"Structured(disjoint={self.disjoint}, routing='recursive'): what is passed on "
+                "goes one way; leave one of the two out"
+            )
+        if self.routing == "iterative" and self.reply != "path":
+            raise LocalError(
+                f"Structured(reply={self.reply!r}): only what is passed on has a way back; add "
+                "routing='recursive'"
+            )
 
 
 #: Copies that a put places unless told otherwise: as many as a record has owners.
@@ -36,17 +69,6 @@ COPIES = 8
 COPIES_MAX = 1024
 _WHERE = ("random", "path", "publisher")
 _BY = ("uniform", "proportional", "square_root")
-
-
-def _one_of(names: tuple[str, ...]) -> Any:
-    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-        if value not in names:
-            raise LocalError(
-                f"{type(instance).__name__}({attribute.name}=...) is one of "
-                f"{', '.join(map(repr, names))}, got {value!r}"
-            )
-
-    return attrs.field(default=names[0], validator=validate)
 
 
 def _number(default: int, low: int, high: int) -> Any:
@@ -110,10 +132,6 @@ def _budget_of(value: float | None) -> int | None:
     )
 
 
-def _budgeted() -> Any:
-    return attrs.field(default=None, converter=_budget_of)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Flood:
@@ -127,9 +145,9 @@ class Flood:
     """
 
     ttl: int = _number(5, 1, 64)
-    reply: str = _one_of(("path", "direct"))
+    reply: str = _one_of(REPLIES)
     ring: bool = _switch()
-    budget: int | None = _budgeted()
+    budget: int | None = attrs.field(default=None, converter=_budget_of)
     placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
 
 
@@ -148,8 +166,8 @@ class Walk:
     check_every: int = _number(4, 0, 255)
     bias: bool = _switch()
     state: bool = _switch()
-    reply: str = _one_of(("path", "direct"))
-    budget: int | None = _budgeted()
+    reply: str = _one_of(REPLIES)
+    budget: int | None = attrs.field(default=None, converter=_budget_of)
     placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
 
 
@@ -161,6 +179,9 @@ class Index:
 
     placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
 
+
+#: How messages go unless told: safe everywhere, and cheaper than a lookup.
+RECURSIVE = Structured(routing="recursive")
 
 Via = Structured | Flood | Walk | Index
 #: Of the unstructured overlay.

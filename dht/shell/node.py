@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any, TypeVar, final, overload
+from typing import Any, NoReturn, TypeVar, final, overload
 
 import trio
 
@@ -17,6 +17,7 @@ from ..author import AuthorId, check_author
 from ..config import Config
 from ..contacts import (
     Address,
+    Contact,
     HostName,
     Introducer,
     contact_at,
@@ -24,6 +25,7 @@ from ..contacts import (
     is_ipv6,
     is_reachable,
     parse_address,
+    parse_uri,
 )
 from ..core.arguments import check_value
 from ..core.channel.face import Channel
@@ -32,8 +34,8 @@ from ..core.channel.secure import SecureChannel
 from ..core.engine import Engine
 from ..core.events import OperationFinished, OperationId
 from ..core.operations import Shared
-from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome
-from ..core.via import Structured, Via, search_via
+from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome, Reply
+from ..core.via import RECURSIVE, Structured, Via, search_via
 from ..errors import InternalError, LocalError, NoPeers, QuorumNotReached
 from ..identity import Identity
 from ..keyspace import Key, content_key, plain_key, record_name, signed_key, topic_key
@@ -54,6 +56,7 @@ from .opening import (
     refuse_changed_keys,
 )
 from .pump import DatagramPort, Pump
+from .serving import LIMIT_MAX, Handler, TopicServer
 from .stats import Stats, stats_of
 from .stream import EventStream
 
@@ -384,12 +387,73 @@ class Node:
             raise LocalError(
                 f"a lookup goes by distance: it is for the structured overlay, got via={via!r}"
             )
+        if chosen.routing != "iterative":
+            raise LocalError(f"a lookup asks node by node: leave routing= out of {via!r}")
         return await self._pump.operate(
             LookupOutcome,
             self._engine.start_lookup,
             plain_key(target),
             disjoint=chosen.disjoint,
         )
+
+    # ---- messages ----
+
+    async def send(
+        self,
+        node_id: Key | Contact | str,
+        payload: bytes,
+        *,
+        topic: str = "",
+        via: str | Structured | None = None,
+    ) -> bytes:
+        """The answer of any node to a message of up to 800 bytes: what its ``serve`` of this topic
+        returned. Only that node can read it, and only it can have answered.
+
+        ``node_id``: the ``id`` of a node, a contact, or a ``dht://`` URI. The message is passed on
+        from node to node unless ``via=Structured(routing="iterative")`` says to look the node up
+        and speak to it. It is tried up to three times in 20 seconds, and delivered once; a node
+        that restarts in between may get it again. Raises ``NoPeers`` when no answer comes, or when
+        nobody serves the topic there; and ``ValueTooLarge``.
+        """
+        contact = parse_uri(node_id) if isinstance(node_id, str) else node_id
+        if not isinstance(contact, Key | Contact):
+            raise LocalError(
+                "a node is the dht.Key in its id, a dht.Contact or a dht:// URI, got "
+                f"{node_id!r}; Key.from_hex() reads an id from text"
+            )
+        search = RECURSIVE if via is None else self._via(via)
+        if not isinstance(search, Structured):
+            raise LocalError(f"a message goes by the routing table, got via={via!r}")
+        if search.disjoint > 1:
+            raise LocalError(f"a message goes one way: leave disjoint= out of {via!r}")
+        reply = await self._pump.operate(
+            Reply,
+            self._engine.start_send,
+            contact if isinstance(contact, Key) else contact.id,
+            payload,
+            topic=topic,
+            contact=None if isinstance(contact, Key) else contact,
+            routing=search.routing,
+            reply=search.reply,
+        )
+        return reply.payload
+
+    async def serve(self, topic: str, handler: Handler, *, limit: int = 16) -> NoReturn:
+        """Answers the messages of a topic: ``await handler(payload, sender)`` gives the answer, up
+        to 800 bytes; ``sender`` is the ``id`` of the node that sent it, and proved.
+
+        Runs until it is cancelled, at most ``limit`` handlers at once, all in the caller's task and
+        tasks below it. What a handler raises ends it and is raised as it was; ``NodeClosed`` when
+        the node ends. ``LocalError`` if the topic is served already.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LIMIT_MAX:
+            raise LocalError(f"limit is a number from 1 to {LIMIT_MAX}, got {limit!r}")
+        if not callable(handler):
+            raise LocalError(
+                f"a handler is an async function of the payload and the sender, got {handler!r}"
+            )
+        await TopicServer(self._pump, topic, handler, limit).run()
+        raise AssertionError("serving ends by being cancelled, or by an error")
 
     def events(self) -> EventStream:
         """What happens from now on: ``async with node.events() as events: async for ...``.
@@ -454,7 +518,11 @@ class Node:
         chosen = self._via(via)
         if isinstance(chosen, Structured):
             return partial(
-                self._engine.start_get, quorum=quorum, disjoint=chosen.disjoint, shared=shared
+                self._engine.start_get,
+                quorum=quorum,
+                disjoint=chosen.disjoint,
+                routing=chosen.routing,
+                shared=shared,
             )
         if quorum != 1:
             raise LocalError(
@@ -481,6 +549,7 @@ class Node:
                 replicas=replicas,
                 quorum=quorum,
                 disjoint=chosen.disjoint,
+                routing=chosen.routing,
                 shared=shared,
             )
         for name, value in (
@@ -617,6 +686,7 @@ async def run_node(
         advertised=bool(advertise),
         families=(WANT_IPV4 if False in families else 0) | (WANT_IPV6 if True in families else 0),
         private_network=network.is_secret,
+        network=network,
     )
     pump = Pump(engine, port, clock)
     names = [each for each in bootstrap if isinstance(each, HostName)]

@@ -16,7 +16,15 @@ import trio
 
 from ..contacts import Address, HostName
 from ..core.engine import Engine
-from ..core.events import Event, Joined, JoinFailed, OperationFinished, OperationId
+from ..core.events import (
+    Event,
+    Joined,
+    JoinFailed,
+    MessageArrived,
+    MessageId,
+    OperationFinished,
+    OperationId,
+)
 from ..core.outcomes import Outcome
 from ..errors import DHTError, InternalError, LocalError, NodeClosed, NoPeers
 from .clock import JUMP_S, Clock
@@ -27,6 +35,17 @@ from .watch import Watch, join_watch
 SLEEP_MAX_S = 5.0
 #: Memory: programs that forget to leave ``events()``.
 READERS_MAX = 64
+
+
+class Server(Protocol):
+    """Whoever serves a topic, as the pump sees it."""
+
+    def arrived(self, message: MessageArrived) -> None:
+        """A message came; the engine lets only so many wait for their answer."""
+
+    def close(self) -> None:
+        """The node has ended."""
+
 
 _P = ParamSpec("_P")
 _OutcomeT = TypeVar("_OutcomeT", bound=Outcome)
@@ -111,6 +130,8 @@ class Pump:
         self._on_crash: Callable[[], None] = lambda: None
         self._watch: Watch | None = None
         self._waiting: dict[OperationId, _Waiter] = {}
+        #: Topic -> whoever serves it; each takes the message at once, and never waits.
+        self._servers: dict[str, Server] = {}
         self._readers: WeakSet[EventStream] = WeakSet()
         #: When the watch will call us, in our clock's time, the soonest last. Each is earlier
         #: than the one before it: a timer that is set already is not set again.
@@ -171,6 +192,8 @@ class Pump:
             waiter.over = True
             waiter.wake()
         self._waiting.clear()
+        for server in list(self._servers.values()):
+            server.close()
         for reader in list(self._readers):
             reader.close()
 
@@ -265,6 +288,27 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends the node
             self.crash(error)
             return
+        self._turn_or_crash(now)
+
+    def serve_topic(self, topic: str, server: Server) -> None:
+        """From now on ``server`` gets the messages of this topic. Raises ``LocalError``."""
+        self.check_open()
+        self.engine.serve_topic(topic)
+        self._servers[topic] = server
+
+    def unserve_topic(self, topic: str) -> None:
+        """Nobody serves it any more."""
+        del self._servers[topic]
+        if not self.closed:
+            now = self.clock.now()
+            self.engine.unserve_topic(now, topic)
+            self._turn_or_crash(now)
+
+    def answer_message(self, message_id: MessageId, payload: bytes) -> None:
+        """The answer to a message. Raises ``LocalError`` for one that cannot travel."""
+        self.check_open()
+        now = self.clock.now()
+        self.engine.answer_message(now, message_id, payload)
         self._turn_or_crash(now)
 
     def subscribe(self) -> EventStream:
@@ -374,6 +418,8 @@ class Pump:
                     waiter.wake()
             elif isinstance(event, Joined | JoinFailed):
                 self.first_attempt.set()
+            elif isinstance(event, MessageArrived) and event.topic in self._servers:
+                self._servers[event.topic].arrived(event)
             if self._readers:
                 for reader in list(self._readers):
                     self.events_lost += not reader.push(event)

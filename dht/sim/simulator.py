@@ -302,6 +302,7 @@ class Simulator(World[SimNode]):
             client=node.client,
             private_network=self.private_network,
             overlay=node.overlay,
+            network=_NETWORK,
         )
         node.machine = engine
         self._running[node.index] = node

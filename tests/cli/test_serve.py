@@ -22,6 +22,8 @@ from dht.core.events import (
     Joined,
     JoinFailed,
     KeyChanged,
+    MessageArrived,
+    MessageId,
     OperationFinished,
     OperationId,
     PeerAdded,
@@ -206,6 +208,11 @@ EVENTS: list[tuple[Event | EventsLost, str, str]] = [
     (Alone(), "alone", "alone: nobody answers any more"),
     (PeerAdded(PEER), "peer_added", f"+ {PEER.id.hex()[:8]} at 127.0.0.1:9"),
     (PeerRemoved(PEER), "peer_removed", f"- {PEER.id.hex()[:8]} at 127.0.0.1:9"),
+    (
+        MessageArrived(MessageId(1), "chat", Key(1), b"hello"),
+        "message_arrived",
+        "5 bytes for 'chat' from 00000000",
+    ),
     (RecordStored(Kind.PLAIN, Key(1), 7), "record_stored", "stored plain 000000000000 version 7"),
     (
         AddressChanged(PEER),

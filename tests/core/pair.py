@@ -46,6 +46,8 @@ from dht.wire.messages import (
     Pong,
     Reach,
     Request,
+    Returned,
+    Route,
     Status,
     Store,
     Stored,
@@ -173,6 +175,8 @@ class Manners:
                 return Dialling(self.time_s, DialStatus.NOBODY)
             case Knock():
                 return None
+            case Route() | Returned():
+                return Taken(self.time_s, Taking.TAKEN)
         return Taken(self.time_s, Taking.NOT_HERE)
 
 
@@ -247,6 +251,7 @@ class Net:
             client=client,
             advertised=advertised,
             private_network=self.private_network,
+            network=network,
             overlay=overlay or self.overlay,
         )
         peer = Peer(engine, contact)

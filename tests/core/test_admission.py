@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dht.config import Config
 from dht.contacts import Address, pack_address
-from dht.core.admission import SOURCES_MAX, Admission, admission_source
+from dht.core.admission import SOURCES_MAX, Admission, Buckets, admission_source
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 PUBLIC = pack_address("192.88.0.1", 4000)
@@ -117,3 +117,63 @@ def test_who_is_heard_often_is_not_forgotten_for_those_heard_once() -> None:
         limit.allow(0.0, nth_source(number), KEY)
         if number % 1000 == 0:
             assert not limit.allow(0.0, PUBLIC, KEY)
+
+
+# ---------------------------------------------------------------------- amounts, and by any name
+
+
+def test_an_amount_is_allowed_whole_or_not_at_all() -> None:
+    buckets = Buckets(rate=1.0, burst=10.0)
+    assert buckets.allow(0.0, b"a", 7.0)
+    assert not buckets.allow(0.0, b"a", 4.0)
+    assert buckets.allow(0.0, b"a", 3.0)
+    assert not buckets.allow(0.0, b"a")
+    assert buckets.allow(0.0, b"b", 10.0)
+    assert not buckets.allow(1e9, b"a", 10.1), "more than ever fits"
+    assert len(buckets) == 2
+
+
+def test_of_an_amount_as_much_is_taken_as_there_is_room_for() -> None:
+    buckets = Buckets(rate=2.0, burst=10.0)
+    assert [buckets.take(0.0, b"a", 7.0) for _ in range(3)] == [7.0, 3.0, 0.0]
+    assert buckets.take(0.0, b"b", 99.0) == 10.0
+    assert buckets.take(2.0, b"a", 99.0) == 4.0
+    assert not buckets.allow(2.0, b"a")
+    assert buckets.take(1e6, b"a", 99.0) == 10.0
+
+
+@given(
+    rate=st.floats(0.01, 1e6),
+    burst=st.floats(1, 1e6),
+    steps=st.lists(
+        st.tuples(st.floats(-100, 100), st.floats(0, 2e6), st.booleans(), st.sampled_from(b"ab")),
+        max_size=50,
+    ),
+)
+def test_through_each_bucket_comes_no_more_than_its_burst_and_its_rate(
+    rate: float, burst: float, steps: list[tuple[float, float, bool, int]]
+) -> None:
+    """Whatever the clock does, and however it is asked for."""
+    buckets, now, forward = Buckets(rate, burst), 0.0, 0.0
+    through = {ord("a"): 0.0, ord("b"): 0.0}
+    for step, amount, whole, name in steps:
+        now += step
+        forward += max(0.0, step)
+        if whole:
+            taken = amount if buckets.allow(now, bytes([name]), amount) else 0.0
+        else:
+            taken = buckets.take(now, bytes([name]), amount)
+        assert 0.0 <= taken <= amount
+        through[name] += taken
+        assert through[name] <= (burst + rate * forward) * (1 + 1e-9) + 1e-6
+
+
+def test_names_are_remembered_up_to_the_cap_and_those_asked_for_least_go_first() -> None:
+    buckets = Buckets(rate=0.001, burst=1.0)
+    for number in range(SOURCES_MAX):
+        assert buckets.allow(0.0, number.to_bytes(4))
+    assert not buckets.allow(0.0, bytes(4))
+    assert buckets.take(0.0, b"new", 1.0) == 1.0
+    assert len(buckets) == SOURCES_MAX
+    assert not buckets.allow(0.0, bytes(4)), "it was asked for lately"
+    assert buckets.allow(0.0, (1).to_bytes(4)), "it was forgotten"

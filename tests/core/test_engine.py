@@ -44,19 +44,32 @@ from dht.wire.codec import copy_of, encode
 from dht.wire.messages import (
     CLIENT,
     HANDOVER,
+    NO_TABLE,
+    OVERLAY_TYPES,
     REQUEST_ID_SIZE,
     WANT_IPV4,
+    Announce,
     Answer,
     Block,
+    Done,
     Fetch,
     Find,
+    Hit,
+    Holders,
+    Introduce,
     Message,
     Ping,
     Pong,
     Request,
+    Search,
+    Shuffle,
+    Slot,
     Status,
     Store,
     Stored,
+    Taken,
+    Taking,
+    Wanted,
 )
 from dht.wire.messages import Get as GetMessage
 from tests import strategies
@@ -470,6 +483,109 @@ def test_a_client_enters_no_table_and_serves_nothing() -> None:
     ):
         assert not asker.say(client, request)
     assert client.engine.storage.count == 0
+
+
+OVERLAY_REQUESTS: list[Request] = [
+    Shuffle(WANT_IPV4, 8, b"", b"", bytes(2), b"", b"", b""),
+    Introduce(WANT_IPV4, b"", 0),
+    Search(WANT_IPV4, bytes(8), 1, bytes(32), 0, 0, 1, 1, 9, 4, 0, b""),
+    Hit(WANT_IPV4, bytes(8), 0, 1, bytes(38), None),
+    Done(WANT_IPV4, bytes(8), 0, 1, 0, 1),
+    Wanted(WANT_IPV4, bytes(8), 1, 1, last=False),
+    Announce(WANT_IPV4, (Slot(1, bytes(32), 60),)),
+    Holders(WANT_IPV4, 1, bytes(32)),
+]
+
+
+def test_who_does_not_live_in_the_unstructured_overlay_says_so_to_whatever_belongs_to_it() -> None:
+    assert {type(each) for each in OVERLAY_REQUESTS} == OVERLAY_TYPES
+    net = Net()
+    node = net.add()
+    stranger = net.stranger()
+    for request in OVERLAY_REQUESTS:
+        (answer,) = stranger.say(node, request)
+        assert isinstance(answer, Taken)
+        assert answer.status == Taking.NOT_HERE
+    net.run_for(100.0)
+    assert not node.knows(stranger)
+    assert stranger.heard_of(Ping) == []
+
+
+def test_who_lives_in_the_unstructured_overlay_alone_enters_no_table_of_others() -> None:
+    """Its flag says so, as a client's does: it looks after nobody's records."""
+    net = Net()
+    net.grow(3)
+    structured = list(net.peers)
+    other = net.add(structured[0], overlay="unstructured")
+    net.run_for(100.0)
+    assert other.engine.joined
+    assert not any(peer.knows(other) for peer in structured)
+    stranger = net.stranger(reply=Manners(net))
+    assert stranger.say(structured[0], Ping(flags=WANT_IPV4 | NO_TABLE))
+    net.run_for(100.0)
+    assert not structured[0].knows(stranger)
+    assert stranger.heard_of(Ping) == []
+
+
+def test_a_neighbour_in_the_unstructured_overlay_need_not_be_in_the_table() -> None:
+    net = Net()
+    both = net.add(overlay="both")
+    other = net.add(both, overlay="unstructured")
+    net.run_for(60.0)
+    assert both.engine.unstructured is not None
+    assert both.engine.unstructured.view.contacts() == [other.contact]
+    assert not both.knows(other)
+
+
+def test_a_node_that_moves_out_of_the_structured_overlay_leaves_the_tables() -> None:
+    net = Net()
+    node = net.add()
+    stranger = net.known(node)
+    stranger.say(node, Ping(flags=WANT_IPV4 | NO_TABLE))
+    assert not node.knows(stranger)
+
+
+def test_who_lives_in_both_overlays_is_known_in_both() -> None:
+    net = Net()
+    nodes = [net.add(overlay="both")]
+    nodes += [net.add(nodes[0], overlay="both") for _ in range(4)]
+    net.run_for(30.0)
+    assert all(len(node.engine.table) == 4 for node in nodes)
+    overlays = [node.engine.unstructured for node in nodes]
+    assert all(each is not None and len(each.view) >= 3 for each in overlays)
+    net.put(nodes[1], "key", b"value")
+    assert net.get(nodes[3], "key").value == b"value"
+
+
+def test_a_neighbour_is_taken_only_when_it_has_proved_where_it_is() -> None:
+    """On the encrypted channel: whoever writes a victim's address into a datagram enters nothing;
+    whoever is there is asked to show it, does so by itself, and is served."""
+    random, network = Random(1), Network.named("test")
+    identity, address = Identity.generate(random), pack_address("9.9.9.9", 4000)
+    engine = Engine(
+        identity=identity,
+        contact=contact_at(identity.public_key, address),
+        channel=SecureChannel(identity, network, random),
+        random=random,
+        overlay="unstructured",
+    )
+    engine.start(0.0)
+    engine.datagrams_to_send()
+    overlay = engine.unstructured
+    assert overlay is not None
+    asker = Identity.generate(random)
+    at = contact_at(asker.public_key, pack_address("8.8.8.8", 4000))
+    other = SecureChannel(asker, network, random)
+    shuffle = Shuffle(WANT_IPV4, 0, b"", b"", bytes(2), b"", b"", b"")
+    other.ask(0.0, engine.contact, ID, encode(shuffle))
+    neighbours = []
+    for _ in range(3):
+        for data, _ in other.datagrams_to_send():
+            engine.receive_datagram(0.1, data, at.address)
+        neighbours.append(overlay.view.contacts())
+        for data, _ in engine.datagrams_to_send():
+            other.receive(0.1, data, address)
+    assert neighbours == [[], [at], [at]]
 
 
 def test_the_large_values_of_a_client_are_pulled_and_it_still_enters_no_table() -> None:

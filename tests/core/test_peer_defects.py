@@ -20,9 +20,11 @@ from dht.core.channel.handshakes import Starting
 from dht.core.channel.packets import INIT_ROOM, NO_TOKEN, REPLY
 from dht.core.channel.secure import SecureChannel
 from dht.core.checked import STRANGERS_REMEMBERED_MAX
+from dht.core.dialback import SOURCES_MAX
 from dht.core.engine import Engine
 from dht.core.events import PeerAdded
 from dht.core.knocks import OPEN_MAX
+from dht.core.relay import PATHS_MAX
 from dht.core.requests import LATE_MAX, PEERS_MAX
 from dht.core.responder import Responder
 from dht.core.routing import RoutingTable
@@ -51,6 +53,8 @@ from dht.wire.messages import (
     Pong,
     Reach,
     Request,
+    Returned,
+    Route,
     Status,
     Store,
     Stored,
@@ -369,6 +373,17 @@ def test_no_container_grows_with_what_strangers_send() -> None:
                 Store(flags=0, copy=copy, if_version=0, count=0),
                 Pong(random.getrandbits(40), b""),
                 Stored(0, Status.PULLING, 0, None, b"", b""),
+                Route(
+                    flags=0,
+                    id=random.randbytes(8),
+                    target=random.choice([key_bytes(engine.identity.id), random.randbytes(32)]),
+                    ttl=16,
+                    hops=0,
+                    style=random.choice([0, 1, 2]),
+                    issuer=b"",
+                    body=random.randbytes(150),
+                ),
+                Returned(flags=0, id=random.randbytes(8), hops=0, body=b"x"),
             ]
             key, request_id = random.randbytes(32), random.randbytes(8)
             engine.receive_datagram(now, frame(key, random.choice(messages), request_id), source)
@@ -384,6 +399,8 @@ def test_no_container_grows_with_what_strangers_send() -> None:
         "Checked._at": STRANGERS_REMEMBERED_MAX,
         "Knocks.open": OPEN_MAX,
         "Admission._levels": 4096,
+        "Allowance._levels": SOURCES_MAX,
+        "Relay._paths": PATHS_MAX,
         "Requests._peers": PEERS_MAX,
         "Requests._late": LATE_MAX,
     }

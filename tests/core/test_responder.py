@@ -32,6 +32,7 @@ from dht.wire.messages import (
     OVERLAY_TYPES,
     REACH_TYPES,
     REQUEST_ID_SIZE,
+    ROUTE_TYPES,
     WANT_IPV4,
     WANT_IPV6,
     Answer,
@@ -103,7 +104,7 @@ def get(key: int = 7, flags: int = WANT_IPV4) -> Get:
 
 @given(
     request=strategies.requests().filter(
-        lambda each: type(each) not in REACH_TYPES | OVERLAY_TYPES
+        lambda each: type(each) not in REACH_TYPES | OVERLAY_TYPES | ROUTE_TYPES
     ),
     known=st.lists(strategies.contacts(), max_size=40),
     held=st.lists(strategies.records(places=st.just(Key(7))), max_size=2),

@@ -124,7 +124,7 @@ def test_a_budget_is_a_number_of_messages_and_no_more_than_the_wire_carries(budg
 
 def test_a_budget_may_be_left_to_the_node_or_have_no_end() -> None:
     assert Flood(budget=None).budget is None
-    assert Walk(budget=inf).budget == BUDGET_MAX  # type: ignore[arg-type]
+    assert Walk(budget=inf).budget == BUDGET_MAX
 
 
 @pytest.mark.parametrize("budget", [0, -1, 1.5, True, "1", nan, -inf, [1]])

@@ -25,7 +25,9 @@ from dht.wire.codec import (
     copy_of,
     decode_untrusted,
     encode,
+    marked_untrusted,
     pack_contacts,
+    pack_marked,
     record_of_untrusted,
     unpack_contacts_untrusted,
     wanted_contacts,
@@ -93,6 +95,18 @@ LARGEST: list[Message] = [
     wire.Dial(flags=FLAGS_MAX, nonce=bytes(8), contact=bytes(50)),
     wire.Knock(flags=FLAGS_MAX, nonce=bytes(8)),
     wire.Dialling(time_s=SECONDS_MAX, status=3),
+    wire.Route(
+        flags=FLAGS_MAX,
+        id=bytes(8),
+        target=KEY32,
+        ttl=wire.TTL_MAX,
+        hops=wire.TTL_MAX,
+        style=2,
+        issuer=bytes(50),
+        body=bytes(96 + 8 + 1 + 64 + 800),
+    ),
+    wire.Returned(flags=FLAGS_MAX, id=bytes(8), hops=wire.TTL_MAX, body=bytes(1082)),
+    wire.Taken(time_s=SECONDS_MAX, status=3),
     wire.Browse(flags=FLAGS_MAX, key=KEY32, start=KEY32, count=COUNT_MAX),
     wire.Page(
         time_s=SECONDS_MAX,
@@ -327,19 +341,20 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "total": (*_NO_NUMBER, None, wire.MEMBERS_MAX + 1),
     "whole": (0, 1, None, b"", "x", []),
     "digest": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "id": (*_NO_BYTES, b"", bytes(7), bytes(9)),
+    "ttl": (*_NO_NUMBER, None, 256),
+    "hops": (*_NO_NUMBER, None, 256),
+    "style": (*_NO_NUMBER, None, 256),
+    "issuer": (*_NO_BYTES, bytes(51)),
+    "body": _NO_PACKET,
     "copies": (7, b"", None, True, {}, [7], [[]], [None]),
     "marks": _NO_PACKET,
     "indexes4": _NO_PACKET,
     "indexes6": _NO_PACKET,
     "ages": _NO_PACKET,
     "newcomer": (*_NO_BYTES, bytes(51)),
-    "issuer": (*_NO_BYTES, bytes(51)),
     "holder": (*_NO_BYTES, bytes(51)),
-    "id": (*_NO_BYTES, b"", bytes(7), bytes(9)),
-    "style": (*_NO_NUMBER, None, 256),
     "walker": (*_NO_NUMBER, None, 256),
-    "ttl": (*_NO_NUMBER, None, 256),
-    "hops": (*_NO_NUMBER, None, 256),
     "hits": (*_NO_NUMBER, None, 256),
     "check_every": (*_NO_NUMBER, None, 256),
     "budget": (*_NO_NUMBER, None, BUDGET_MAX + 1),
@@ -358,6 +373,10 @@ _WRONG_OF: dict[tuple[type, str], tuple[Any, ...]] = {
     (wire.Search, "kind"): (4,),
     (wire.Holders, "kind"): (4,),
     (wire.Taken, "status"): (len(wire.Taking),),
+    (wire.Route, "ttl"): (wire.TTL_MAX + 1,),
+    (wire.Route, "hops"): (wire.TTL_MAX + 1,),
+    (wire.Route, "style"): (len(wire.Style),),
+    (wire.Returned, "hops"): (wire.TTL_MAX + 1,),
 }
 
 
@@ -615,6 +634,73 @@ def test_the_asker_is_told_the_contacts_it_can_use(flags: int, versions: list[in
         6: contact_at(KEY32, pack_address("2600::1", 4000)),
     }
     assert wanted_contacts(both.values(), flags) == [both[version] for version in versions]
+
+
+# ---- contacts with marks ----
+
+
+def marked(mark_size: int = 2, *, reachable: bool = True) -> st.SearchStrategy[Any]:
+    marks = st.binary(min_size=mark_size, max_size=mark_size)
+    return st.lists(st.tuples(contacts(reachable=reachable), marks), max_size=8)
+
+
+@given(st.integers(1, 3).flatmap(lambda size: st.tuples(st.just(size), marked(size))))
+def test_contacts_and_their_marks_are_packed_and_unpacked(
+    sized: tuple[int, list[tuple[Contact, bytes]]],
+) -> None:
+    mark_size, some = sized
+    packed4, packed6, marks = pack_marked(iter(some))
+    assert (packed4, packed6) == pack_contacts([each for each, _ in some])
+    in_order = sorted(some, key=lambda each: is_ipv6(each[0].address))
+    assert marks == b"".join(mark for _, mark in in_order)
+    assert marked_untrusted(packed4, packed6, marks, mark_size=mark_size) == in_order
+
+
+@given(marked(reachable=False))
+def test_who_cannot_be_reached_is_left_out_and_the_others_keep_their_marks(
+    some: list[tuple[Contact, bytes]],
+) -> None:
+    in_order = sorted(some, key=lambda each: is_ipv6(each[0].address))
+    usable = [each for each in in_order if is_reachable(each[0].address)]
+    assert marked_untrusted(*pack_marked(some), mark_size=2) == usable
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200), st.binary(max_size=20), st.integers(1, 3))
+@example(bytes(38), bytes(50), bytes(4), 2)
+@example(b"\1" * 38, b"\1" * 50, bytes(2), 1)
+def test_any_bytes_are_marked_contacts_or_a_remote_error(
+    packed4: bytes, packed6: bytes, marks: bytes, mark_size: int
+) -> None:
+    count = len(packed4) // 38 + len(packed6) // 50
+    whole = not (len(packed4) % 38 or len(packed6) % 50)
+    try:
+        found = marked_untrusted(packed4, packed6, marks, mark_size=mark_size)
+    except RemoteError:
+        assert not whole or len(marks) != count * mark_size
+        return
+    assert whole
+    assert len(marks) == count * mark_size
+    assert len(found) <= count
+    assert all(is_reachable(each.address) and len(mark) == mark_size for each, mark in found)
+
+
+@pytest.mark.parametrize(("size4", "size6"), [(37, 0), (39, 0), (0, 49), (38, 1)])
+def test_a_part_of_a_marked_contact_is_refused(size4: int, size6: int) -> None:
+    with pytest.raises(RemoteError, match="contact lists"):
+        marked_untrusted(bytes(size4), bytes(size6), bytes(2), mark_size=2)
+
+
+@pytest.mark.parametrize("marks", [0, 1, 3, 5, 6])
+def test_a_mark_too_few_or_too_many_is_refused(marks: int) -> None:
+    with pytest.raises(RemoteError, match="2 contacts with"):
+        marked_untrusted(bytes(38), bytes(50), bytes(marks), mark_size=2)
+
+
+def test_an_ipv4_mapped_contact_is_left_out_with_its_mark() -> None:
+    mapped = KEY32 + b"\0" * 10 + b"\xff\xff" + b"\x01\x02\x03\x04" + b"\x0f\xa0"
+    six = contact_at(KEY32, pack_address("2600::1", 4000))
+    found = marked_untrusted(b"", mapped + six.packed, b"mmss", mark_size=2)
+    assert found == [(six, b"ss")]
 
 
 # ---- copies ----

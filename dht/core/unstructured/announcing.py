@@ -102,8 +102,10 @@ class Announcing:
 
     def on_index_node(self, now: float, contact: Contact) -> None:
         """An index node that we had not heard of: it should know what we hold."""
+        if not self.home.storage.count:
+            return
         self._new_nodes[contact.id] = True
-        if not self._in_round and self.home.storage.count:
+        if not self._in_round:
             self._in_round = True
             self.timers.at(now + GATHER_S, self._begin_round_for_new, None)
 
@@ -120,10 +122,12 @@ class Announcing:
         if self._stopped:
             return
         self._arm(now)
+        under_way = self._round_at is not None
         self._in_round = True
         self._round_at, self._round_for = None, None
         self._new_nodes.clear()
-        self._step(now, None)
+        if not under_way:  # else its next step is the first of this round
+            self._step(now, None)
 
     def _begin_round_for_new(self, now: float, _: None) -> None:
         if self._round_at is None:

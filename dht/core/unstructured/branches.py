@@ -17,6 +17,7 @@ from typing import final
 import attrs
 import msgspec
 
+from ...config import BUDGET_MAX
 from ...contacts import Contact
 from ...wire.codec import encode
 from ...wire.messages import (
@@ -103,6 +104,24 @@ def next_of_walk(
 
 @final
 @attrs.define(eq=False)
+class SearchCounters:
+    """What passed through this node; our own searches count as well. Counters only grow."""
+
+    #: Searches sent on, and those of them that were sent to somebody who had seen it.
+    searches_passed_on: int = 0
+    searches_seen_again: int = 0
+    #: Searches that found something here.
+    searches_answered: int = 0
+    #: Searches refused, as their sender had used up its share.
+    searches_refused: int = 0
+    #: Answers and ends of branches passed back, and walkers' questions to their issuers.
+    hits_passed_back: int = 0
+    ends_passed_back: int = 0
+    checks_sent: int = 0
+
+
+@final
+@attrs.define(eq=False)
 class Costs:
     """What a search has cost so far, as far as is known here."""
 
@@ -116,6 +135,11 @@ class Costs:
         self.duplicates += done.duplicates
         self.nodes += done.nodes
 
+    def done(self, flags: int, search_id: bytes, walker: int) -> Done:
+        """What is passed back of it: what liars add to it must still fit a message."""
+        counts = (min(each, BUDGET_MAX) for each in (self.messages, self.duplicates, self.nodes))
+        return Done(flags, search_id, walker, *counts)
+
 
 @final
 @attrs.define(eq=False, kw_only=True)
@@ -128,9 +152,7 @@ class FloodBranch:
     ttl: int
     on_hit: OnHit
     costs: Costs = attrs.field(factory=Costs)
-    #: Of what it costs: sent from here, and to somebody who had seen it.
-    sent: int = attrs.field(default=0, init=False)
-    seen: int = attrs.field(default=0, init=False)
+    counters: SearchCounters = attrs.field(factory=SearchCounters)
     _deadline: float | None = attrs.field(default=None, init=False)
     #: Who was asked and has not said yet that it is done; and has it not said either that it took
     #: it? The end may come first.
@@ -142,7 +164,7 @@ class FloodBranch:
         if self.onward:
             contact, search = self.onward.pop()
             self.costs.messages += 1
-            self.sent += 1
+            self.counters.searches_passed_on += 1
             self._open[contact.id] = True
             return Ask(contact, encode(search))
         if not self._open or now >= self._deadline:
@@ -163,14 +185,14 @@ class FloodBranch:
             self.on_hit(now, message.copy, contact)
         elif isinstance(message, Taken) and message.status == Taking.SEEN:
             self.costs.duplicates += 1
-            self.seen += 1
+            self.counters.searches_seen_again += 1
 
     def on_failure(self, now: float, contact: Contact) -> None:
         self._open.pop(contact.id, None)
 
     def on_retry(self, contact: Contact) -> None:
         self.costs.messages += 1
-        self.sent += 1
+        self.counters.searches_passed_on += 1
 
     def on_done(self, contact: Contact, done: Done) -> None:
         """Somebody says that its part has ended; believed of those that are waited for."""
@@ -193,12 +215,11 @@ class WalkBranch:
     flags: int
     on_hit: OnHit
     costs: Costs = attrs.field(factory=Costs)
+    counters: SearchCounters = attrs.field(factory=SearchCounters)
     #: Did it end here: did nobody take it?
     ended: bool = attrs.field(default=False, init=False)
     #: Does the issuer know that it ended?
     told: bool = attrs.field(default=False, init=False)
-    #: How many hops its issuer was asked after.
-    checks: int = attrs.field(default=0, init=False)
     _checked: bool = attrs.field(default=False, init=False)
     _refused: list[int] = attrs.field(factory=list, init=False)
     _waits: bool = attrs.field(default=False, init=False)
@@ -214,7 +235,7 @@ class WalkBranch:
         if not self._checked and self.issuer is not None and (ends or self._check_is_due()):
             self._checked = self._waits = True
             self.told = ends
-            self.checks += 1
+            self.counters.checks_sent += 1
             wanted = Wanted(self.flags, search.id, search.walker, search.hops, ends)
             return Ask(self.issuer, encode(wanted))
         contact = None if ends or tried >= STEPS_MAX else self.choose(self._refused)
@@ -224,6 +245,7 @@ class WalkBranch:
         self._waits = True
         self._refused.append(contact.id)
         self.costs.messages += 1
+        self.counters.searches_passed_on += 1
         onward = msgspec.structs.replace(
             search,
             ttl=search.ttl - 1,
@@ -254,6 +276,7 @@ class WalkBranch:
 
     def on_retry(self, contact: Contact) -> None:
         self.costs.messages += 1
+        self.counters.searches_passed_on += 1
 
     def _check_is_due(self) -> bool:
         every = self.search.check_every

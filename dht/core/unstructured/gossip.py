@@ -77,9 +77,9 @@ INDEXES_TOLD = 8
 #: longest: a handshake.
 RESERVE = 40
 CHANNEL_RESERVE = 150
+ROOM = DATAGRAM_SIZE_MAX - CHANNEL_RESERVE - RESERVE
 
 _EVERYBODY = b"everybody"
-_PLENTY = DATAGRAM_SIZE_MAX
 
 
 @final
@@ -104,8 +104,8 @@ class Gossip:
     #: What our requests carry; the engine keeps it up to date.
     flags: int = attrs.field(default=0, init=False)
     shuffles: int = attrs.field(default=0, init=False)
-    #: Has it had no time yet to hear of more than its first neighbours?
-    young: bool = attrs.field(default=True, init=False)
+    #: Has it come to others, and had no time yet to hear of more than its first neighbours?
+    young: bool = attrs.field(default=False, init=False)
     _served: Buckets = attrs.field(init=False)
     _introduced: Buckets = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
@@ -135,6 +135,7 @@ class Gossip:
     def on_joined(self, now: float) -> None:
         """There is somebody who can be asked for a list of peers."""
         self._tries = 1
+        self.young = self.shuffles < YOUNG_SHUFFLES
         self._join(now)
 
     # ---- joining ----
@@ -193,6 +194,7 @@ class Gossip:
             return
         self.on_neighbours(now)
         self._shuffle(now, SHUFFLES_AT_ONCE)
+        self._join(now)  # whoever is known otherwise mixes us in with those who came before
         pause_s *= 2
         if pause_s < self.config.shuffle_interval_s:
             self.timers.at(now + self._jittered(pause_s), self._shuffle_early, pause_s)
@@ -220,7 +222,6 @@ class Gossip:
     def _shuffle_due(self, now: float, _: None) -> None:
         if self._stopped:
             return
-        self.young = self.shuffles < YOUNG_SHUFFLES
         self.on_neighbours(now)
         lonely = 2 * len(self.view) < self.config.view_size
         self._shuffle(now, SHUFFLES_AT_ONCE)
@@ -236,6 +237,7 @@ class Gossip:
             return
         contact, given = begun
         self.shuffles += 1
+        self.young = self.young and self.shuffles < YOUNG_SHUFFLES
         count = min(self.config.exchange, COUNT_MAX)
 
         def ended(now: float, _: Contact, answer: Message | None) -> None:
@@ -288,22 +290,28 @@ class Gossip:
         entries = self._read(now, asker, message)
         if not entries:
             return
-        if message.flags & CLIENT:
+        wants_list = message.count and not (message.contacts4 or message.contacts6)
+        if wants_list and self._tries and self._tries < JOIN_TRIES:
+            # We have only just come ourselves: who joins through us now would know nobody else.
+            self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
+            return
+        if message.flags & CLIENT or not self._usable(asker, asker.address):
             del entries[0]
         was_alone = not len(self.view)
-        room = min(opened.room, DATAGRAM_SIZE_MAX - CHANNEL_RESERVE) - RESERVE
+        room = min(opened.room - RESERVE, ROOM)
         count = min(message.count, self.config.view_size)
-        if message.contacts4 or message.contacts6 or not message.count:
-            given = self.view.answer(entries, count=count)
-        else:  # a newcomer that knows nobody gets a list, and its place by being introduced
-            given = self.view.sample(count)
+        # A newcomer that knows nobody gets a list, and its place by being introduced.
+        if not wants_list:
+            count = min(count, self.config.exchange)
         flags = message.flags
-        wanted = [
+        given = [
             each
-            for each in given
+            for each in self.view.sample(count)
             if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
         ]
-        packed = self._packed(wanted, room)
+        if not wants_list:  # only what it is told of may be replaced: an entry is moved, never lost
+            self.view.merge(entries, given)
+        packed = self._packed(given, room)
         told = self._told(now, room - sum(map(len, packed)), flags)
         self._answer(now, opened, request_id, Shuffled(time_s, *packed, *told))
         if was_alone and len(self.view):
@@ -398,8 +406,9 @@ class Gossip:
         return pack_marked(told)
 
     def _shuffle_body(self, now: float, entries: Iterable[Entry], count: int) -> bytes:
-        told = self._told(now, _PLENTY, WANT_IPV4 | WANT_IPV6)
-        return encode(Shuffle(self.flags, count, *self._packed(entries, _PLENTY), *told))
+        packed = self._packed(entries, ROOM)
+        told = self._told(now, ROOM - sum(map(len, packed)), WANT_IPV4 | WANT_IPV6)
+        return encode(Shuffle(self.flags, count, *packed, *told))
 
     def _read_untrusted(
         self, now: float, peer: Contact, message: Shuffle | Shuffled
@@ -421,7 +430,7 @@ class Gossip:
             if self._usable(contact, peer.address):
                 self.index_nodes.heard(now, contact, age[0])
         for entry in entries:
-            if entry.indexes:
+            if entry.indexes and self._usable(entry.contact, peer.address):
                 self.index_nodes.heard(now, entry.contact, entry.age)
         return entries
 

@@ -21,6 +21,9 @@ ENTRIES_MAX = 65_536
 ENTRIES_PER_SOURCE = 1 / 16
 #: Holders of one key: those that come later are told to whoever asks only when others have gone.
 HOLDERS_PER_KEY = 16
+#: Eclipse: one owner's hosts, or one host with many keys, are all that is known to hold a key.
+#: Holders of one key from one subnet; as many as a bucket has contacts of one.
+HOLDERS_PER_SOURCE = 2
 #: Keys that are looked at for entries whose time is over, when there is no room.
 SWEPT_AT_ONCE = 8
 #: Seconds that an entry lives at most, however long its holder asks for: as long as a lease.
@@ -66,6 +69,8 @@ class Index:
             return True
         source = quota_source(holder.address, holder.public_key)
         if len(entries) >= HOLDERS_PER_KEY or not self._has_room(now, source):
+            return False
+        if sum(entry.source == source for entry in entries.values()) >= HOLDERS_PER_SOURCE:
             return False
         entries[holder.id] = _Entry(holder, until, source)
         self._holders[slot] = entries

@@ -8,8 +8,9 @@ For a key those index nodes count whose ids are nearest to it, by XOR as in the 
 so whoever announces and whoever asks choose the same ones, if they know the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from hashlib import blake2s
+from math import ceil
 from random import Random
 from typing import final
 
@@ -22,6 +23,8 @@ INDEX_NODES_MAX = 256
 #: One in so many nodes volunteers, and so many everywhere at the least.
 ONE_IN = 20
 AT_LEAST = 3
+#: Where so many others are known, those that volunteered only because there were few stop.
+ENOUGH = 2 * AT_LEAST
 #: Index nodes that a holder announces a key to, and that a search asks for it: with three of them
 #: dead or lying by a chance of 0.3 each, 97 % still find one that is neither; guess.
 PER_KEY = 3
@@ -29,8 +32,6 @@ PER_KEY = 3
 #: heard is forgotten. It tells of itself with every shuffle.
 AGE_STEP_S = 10.0
 FORGET_S = 300.0
-
-_AGE_MAX = 255
 
 
 def rank_of(node_id: int) -> int:
@@ -63,17 +64,21 @@ class IndexNodes:
 
     # ---- volunteering ----
 
-    def consider(self, neighbours: Sequence[Contact], *, serves: bool, young: bool) -> bool:
-        """Is it our turn to volunteer? Whoever did once goes on. True when that is news. Who is
-        ``young`` has not heard yet who does, unless it has met everybody."""
-        if self.own or not serves or self._wanted is False:
+    def consider(self, neighbours: Iterable[Contact], *, serves: bool, young: bool) -> bool:
+        """Is it our turn to volunteer, or do enough others by now? True when we begin. Who is
+        ``young`` has not heard yet who does."""
+        if self._wanted is not None or not serves:
             return False
+        was, few = self.own, len(self._known) < AT_LEAST
         if self._own_rank * ONE_IN < 1 << 64:
             self.own = True
-        elif len(self._known) < AT_LEAST and (not young or len(neighbours) < AT_LEAST):
+        elif not self.own and few and not young:
             before_us = sum(rank_of(each.id) < self._own_rank for each in neighbours)
             self.own = before_us < AT_LEAST
-        return self.own
+        elif self.own and len(self._known) >= ENOUGH:
+            before_us = sum(rank_of(each) < self._own_rank for each in self._known)
+            self.own = before_us < AT_LEAST
+        return self.own and not was
 
     # ---- knowing ----
 
@@ -102,11 +107,12 @@ class IndexNodes:
                 del self._failed[next(iter(self._failed))]
 
     def sample(self, now: float, count: int) -> list[tuple[Contact, int]]:
-        """Some of them, at random, each with its age in steps."""
+        """Some of them, at random, each with its age in steps. A step that has begun counts: else
+        those who tell each other more often than every 10 s would never let a dead one go."""
         self._forget_old(now)
         chosen = self._random.sample(list(self._known), min(count, len(self._known)))
         return [
-            (contact, min(_AGE_MAX, max(0, int((now - at) / AGE_STEP_S))))
+            (contact, ceil((now - at) / AGE_STEP_S))
             for contact, at in map(self._known.__getitem__, chosen)
         ]
 

@@ -241,6 +241,7 @@ class Unstructured:
             "neighbours": self.view.entries,
             "random": self.random,
             "on_copy": finding.on_copy,
+            "counters": self.searching.counters,
             "on_begin": lambda search_id: self.searching.issue(search_id, finding, wake),
         }
         if isinstance(via, Flood):

@@ -38,7 +38,14 @@ from ..channel.face import Channel, Opened
 from ..home import Home
 from ..responder import reserve_of
 from ..tasks import Task, Tasks
-from .branches import Costs, FloodBranch, WalkBranch, next_of_flood, next_of_walk
+from .branches import (
+    Costs,
+    FloodBranch,
+    SearchCounters,
+    WalkBranch,
+    next_of_flood,
+    next_of_walk,
+)
 from .question import Question
 from .view import View
 
@@ -66,24 +73,6 @@ class Issued(Protocol):
 
     def on_walker(self, now: float, walker: int, hops: int, *, last: bool) -> bool:
         """A walker asks whether to go on, or says that it does not."""
-
-
-@final
-@attrs.define(eq=False)
-class SearchCounters:
-    """What passed through this node; our own searches count as well. Counters only grow."""
-
-    #: Searches sent on, and those of them that were sent to somebody who had seen it.
-    searches_passed_on: int = 0
-    searches_seen_again: int = 0
-    #: Searches that found something here.
-    searches_answered: int = 0
-    #: Searches refused, as their sender had used up its share.
-    searches_refused: int = 0
-    #: Answers and ends of branches passed back, and walkers' questions to their issuers.
-    hits_passed_back: int = 0
-    ends_passed_back: int = 0
-    checks_sent: int = 0
 
 
 @final
@@ -268,6 +257,7 @@ class Searching:
                 issuer=issuer,
                 flags=self.flags,
                 on_hit=partial(self._pass_back, passing, search),
+                counters=self.counters,
             )
             self._spawn(now, walk, partial(self._walked, passing))
             return
@@ -278,6 +268,7 @@ class Searching:
             onward=onward,
             ttl=search.ttl,
             on_hit=partial(self._pass_back, passing, search),
+            counters=self.counters,
         )
         passing.task = self._spawn(now, flood, partial(self._flooded, passing))
 
@@ -302,8 +293,6 @@ class Searching:
             return
         walk: WalkBranch = task.machine
         search = walk.search
-        self.counters.searches_passed_on += walk.costs.messages
-        self.counters.checks_sent += walk.checks
         if not walk.ended or walk.told:
             return
         if walk.issuer is not None:
@@ -317,17 +306,12 @@ class Searching:
         if task.done:
             flood: FloodBranch = task.machine
             passing.task = None
-            self.counters.searches_passed_on += flood.sent
-            self.counters.searches_seen_again += flood.seen
             self._pass_end_back(now, passing, 0, flood.costs)
 
     def _pass_end_back(self, now: float, passing: _Passing, walker: int, costs: Costs) -> None:
         parent = passing.parents[walker]
         self.counters.ends_passed_back += 1
-        done = Done(
-            self.flags, passing.search.id, walker, costs.messages, costs.duplicates, costs.nodes
-        )
-        self._ask(now, parent, encode(done))
+        self._ask(now, parent, encode(costs.done(self.flags, passing.search.id, walker)))
 
     # ---- answers come back ----
 

@@ -106,12 +106,6 @@ class View:
         self.drop(oldest.contact.id)
         return oldest.contact, self.sample(self._exchange - 1)
 
-    def answer(self, received: Iterable[Entry], *, count: int) -> list[Entry]:
-        """What somebody who gave ``received`` is given in return; then that is merged."""
-        given = self.sample(min(count, self._exchange))
-        self.merge(received, given)
-        return given
-
     def merge(self, received: Iterable[Entry], given: Iterable[Entry] = ()) -> None:
         """Takes what is new, into free places and then into those of what was ``given`` away."""
         replaceable = [entry.contact.id for entry in given]
@@ -126,21 +120,6 @@ class View:
             if len(self._entries) >= self._size:
                 return
             self._put(entry)
-
-    def swap(self, newcomer: Entry) -> Entry | None:
-        """Takes a newcomer in, in somebody's place if the view is full; that one is given back,
-        for the newcomer. Without effect if it is a neighbour already, or one too many of its
-        subnet."""
-        contact = newcomer.contact
-        if contact.id == self._own_id or contact.id in self._entries:
-            return None
-        if not self._subnet_has_room(contact):
-            return None
-        [*given] = self.sample(1)
-        if given and len(self._entries) >= self._size:
-            self.drop(given[0].contact.id)
-        self._put(newcomer)
-        return given[0] if given else None
 
     def drop(self, node_id: int) -> None:
         """It is no neighbour any more, if it was one."""

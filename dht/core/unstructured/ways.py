@@ -26,7 +26,7 @@ from ...wire.messages import (
     Taking,
 )
 from ..machine import FINISHED, Ask, Finished, Wait
-from .branches import STEPS_MAX, Costs, FloodBranch, divide, next_of_flood
+from .branches import STEPS_MAX, Costs, FloodBranch, SearchCounters, divide, next_of_flood
 from .view import Entry
 
 #: How many holders may open to the issuer of a search, and so how much a search can bring upon
@@ -74,6 +74,7 @@ class Flooding:
     on_copy: OnCopy
     #: Called with the id of each flood before it begins.
     on_begin: Callable[[bytes], None]
+    counters: SearchCounters = attrs.field(factory=SearchCounters)
     #: Holders that were named and have not been asked yet, or not answered: no ring begins then.
     holders_open: Callable[[], bool]
     costs: Costs = attrs.field(factory=Costs, init=False)
@@ -113,6 +114,7 @@ class Flooding:
             ttl=self._reach,
             on_hit=lambda now, copy, holder: self.on_copy(now, copy, holder, 1),
             costs=self.costs,
+            counters=self.counters,
         )
 
     def on_reply(
@@ -126,7 +128,8 @@ class Flooding:
             self._branch.on_failure(now, contact)
 
     def on_retry(self, contact: Contact) -> None:
-        self.costs.messages += 1
+        if self._branch is not None:
+            self._branch.on_retry(contact)
 
     def on_hit(self, now: float, hit: Hit) -> None:
         """How far it came is known with it: nothing else changes."""
@@ -174,6 +177,7 @@ class Walking:
     on_begin: Callable[[bytes], None]
     #: Is the search still on? Walkers stop when it is not.
     wanted: Callable[[], bool]
+    counters: SearchCounters = attrs.field(factory=SearchCounters)
     _others: Costs = attrs.field(factory=Costs, init=False)
     _walkers: list[_Walker] = attrs.field(factory=list, init=False)
     #: By contact: the walkers that it was asked to take, in that order.
@@ -210,6 +214,7 @@ class Walking:
     def _begin(self, now: float) -> None:
         self.on_begin(self.search.id)
         budgets = divide(min(self.budget, BUDGET_MAX), self.walkers)
+        # Which of the walkers may open to us is as good as chance: they begin anywhere.
         hits = divide(self.search.hits, self.walkers)
         self._walkers = [
             _Walker(number, budget, may_hit, heard_at=now)
@@ -240,6 +245,7 @@ class Walking:
         walker.heard_at = now
         walker.asked.append(contact.id)
         self._asked.setdefault(contact.id, []).append(walker)
+        self.counters.searches_passed_on += 1
         search = msgspec.structs.replace(
             self.search,
             walker=walker.number,
@@ -275,6 +281,7 @@ class Walking:
 
     def on_retry(self, contact: Contact) -> None:
         self._others.messages += 1
+        self.counters.searches_passed_on += 1
 
     def on_hit(self, now: float, hit: Hit) -> None:
         self.on_walker(now, hit.walker, hit.hops, last=True)

@@ -154,7 +154,8 @@ def test_a_branch_ends_when_each_of_those_it_went_to_has_said_so() -> None:
     assert branch.next(0.2) is FINISHED
     assert not hits
     assert (branch.costs.messages, branch.costs.duplicates, branch.costs.nodes) == (11, 3, 4)
-    assert (branch.sent, branch.seen) == (4, 1)
+    counters = branch.counters
+    assert (counters.searches_passed_on, counters.searches_seen_again) == (4, 1)
 
 
 def test_who_holds_it_says_no_more_and_counts_as_a_node() -> None:
@@ -189,7 +190,7 @@ def test_an_end_is_believed_once_and_of_those_who_were_asked() -> None:
 def test_a_retry_costs_a_message() -> None:
     branch, _ = flood_branch(1)
     branch.on_retry(contact(1))
-    assert branch.costs.messages == branch.sent == 2
+    assert branch.costs.messages == branch.counters.searches_passed_on == 2
 
 
 # ----------------------------------------------------------------------------- walkers in a graph
@@ -324,7 +325,7 @@ def test_a_walker_asks_every_few_hops_whether_to_go_on() -> None:
         onward = branch.next(0.1)
         assert isinstance(onward, Ask)
         assert onward.contact == contact(1)
-        assert branch.checks == 1
+        assert branch.counters.checks_sent == 1
 
 
 @pytest.mark.parametrize("answer", [SEEN, BUSY, Taken(0, Taking.NOT_HERE), None])
@@ -347,7 +348,7 @@ def test_a_walker_that_ends_says_so_to_its_issuer_once(search: Search) -> None:
     assert said_by(branch.next(0.0)) == Wanted(0, ID, 3, 1, last=True)
     branch.on_reply(0.1, ISSUER, TAKEN, [])
     assert branch.next(0.1) is FINISHED
-    assert (branch.ended, branch.told, branch.checks) == (True, True, 1)
+    assert (branch.ended, branch.told, branch.counters.checks_sent) == (True, True, 1)
 
 
 def test_without_an_issuer_nobody_is_asked() -> None:

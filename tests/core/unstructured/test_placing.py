@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dht.author import Author
 from dht.config import LEASE_S, Config
+from dht.core.outcomes import PutOutcome
 from dht.core.unstructured import placing as placing_module
 from dht.core.unstructured.overlay import RENEWALS_S
 from dht.core.unstructured.placing import (
@@ -316,7 +317,7 @@ def test_a_retry_is_a_message() -> None:
     slow.reply = answered
     net.run_for(20.0)
     finished = net.peers[0].finished()[-1]
-    assert finished.outcome is not None
+    assert isinstance(finished.outcome, PutOutcome)
     assert finished.outcome.trace.messages == len(sent(net, Store)) - 1
 
 
