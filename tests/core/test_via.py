@@ -144,3 +144,18 @@ def test_a_placement_is_a_word_or_a_value(kind: Any) -> None:
         with pytest.raises(LocalError, match=r"'random'.*Placement\(where") as caught:
             kind(placement=wrong)
         assert repr(wrong) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"disjoint": 2, "routing": "recursive"}, "disjoint=2"),
+        ({"reply": "direct"}, "reply='direct'"),
+        ({"routing": "recursively"}, "'recursively'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_shown(options: dict[str, Any], shown: str) -> None:
+    with pytest.raises(LocalError) as caught:
+        Structured(**options)
+    assert shown in str(caught.value)
+    assert Structured(routing="recursive", reply="direct").reply == "direct"

@@ -65,6 +65,8 @@ class Finding:
     _getting: dict[int, int] = attrs.field(factory=dict, init=False)
     _known_holders: dict[int, bool] = attrs.field(factory=dict, init=False)
     _heads: list[tuple[Head, Contact, int]] = attrs.field(factory=list, init=False)
+    #: Long values that were announced, those that have been fetched, or not, included.
+    _heads_known: int = attrs.field(default=0, init=False)
     _transfer: Transfer | None = attrs.field(default=None, init=False)
     _transfer_hops: int = attrs.field(default=0, init=False)
     _replies: int = attrs.field(default=0, init=False)
@@ -197,7 +199,8 @@ class Finding:
             return
         if isinstance(record, Record):
             self._found(now, record, holder, hops)
-        elif len(self._heads) < HOLDERS_MAX:
+        elif self._heads_known < HOLDERS_MAX:
+            self._heads_known += 1
             self._heads.append((record, holder, hops))
 
     # ---- the end ----

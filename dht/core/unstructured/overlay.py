@@ -270,21 +270,20 @@ class Unstructured:
         name: bytes,
     ) -> Placing:
         """An operation that publishes a record here. Raises ``LocalError`` for one too many."""
-        if tombstone:
-            self.publications.withdraw(kind, key)
-        else:
-            self.publications.publish(
-                Publication(
-                    kind=kind,
-                    key=key,
-                    value=value,
-                    placement=placement,
-                    author=author,
-                    name=name,
-                    until=now + ttl_ms / 1000,
-                    renew_at=self.publications.renewal_after(now),
-                )
+        on_begin = partial(self.publications.withdraw, kind, key)
+        if not tombstone:
+            self.publications.check_room(kind, key)
+            publication = Publication(
+                kind=kind,
+                key=key,
+                value=value,
+                placement=placement,
+                author=author,
+                name=name,
+                until=now + ttl_ms / 1000,
+                renew_at=self.publications.renewal_after(now),
             )
+            on_begin = partial(self.publications.publish, publication)
         return self._placing(
             kind,
             key,
@@ -295,6 +294,7 @@ class Unstructured:
             tombstone=tombstone,
             author=author,
             name=name,
+            on_begin=on_begin,
         )
 
     def _placing(self, kind: Kind, key: Key, value: bytes, **options: Any) -> Placing:
@@ -329,6 +329,7 @@ class Unstructured:
                 tombstone=False,
                 author=publication.author,
                 name=publication.name,
+                on_begin=_nothing,
             )
             task = Task(placing, self._renewed, structured=False)
             self.offer(task, publication.value)
@@ -338,3 +339,7 @@ class Unstructured:
     def _renewed(self, now: float, task: Task) -> None:
         if task.done:
             self.withdraw(task)
+
+
+def _nothing() -> None:
+    """A renewal publishes nothing new."""

@@ -103,6 +103,8 @@ class Placing:
     #: A question for somebody else's neighbours, and how its answer is read.
     list_body: Callable[[float], bytes]
     read_list: Callable[[float, Contact, Shuffled], Sequence[Entry]]
+    #: Called when it begins, which it may never do.
+    on_begin: Callable[[], None]
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
@@ -145,6 +147,7 @@ class Placing:
 
     def _begin(self, now: float) -> None:
         self._started_at = now
+        self.on_begin()
         self.record = record = self._stamped(now)
         status, _ = self.local.keep(
             now, record, remaining_ms=self.ttl_ms, if_version=None, placed=True
@@ -312,15 +315,18 @@ class Publications:
     def __len__(self) -> int:
         return len(self._by_slot)
 
-    def publish(self, publication: Publication) -> None:
-        """From now on it is renewed. Raises ``LocalError`` when there are too many."""
-        slot = (publication.kind, publication.key)
+    def check_room(self, kind: int, key: int) -> None:
+        """Raises ``LocalError`` for a record that is one too many."""
+        slot = (kind, key)
         if slot not in self._by_slot and len(self._by_slot) >= PUBLICATIONS_MAX:
             raise LocalError(
                 f"{PUBLICATIONS_MAX} records are published in the unstructured overlay, the most "
                 "that one node may; delete some, or give them shorter lives"
             )
-        self._by_slot[slot] = publication
+
+    def publish(self, publication: Publication) -> None:
+        """From now on it is renewed."""
+        self._by_slot[publication.kind, publication.key] = publication
 
     def withdraw(self, kind: int, key: int) -> None:
         """It is renewed no more."""

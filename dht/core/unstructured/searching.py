@@ -17,7 +17,8 @@ import msgspec
 from ...config import VALUE_INLINE_MAX, Config
 from ...contacts import Contact, is_local
 from ...errors import RemoteError
-from ...wire.codec import contact_untrusted, copy_of, encode
+from ...keyspace import key_bytes
+from ...wire.codec import contact_untrusted, copy_of, encode, record_of_untrusted
 from ...wire.messages import (
     DIRECT,
     KEEP,
@@ -52,8 +53,8 @@ from .view import View
 #: oldest is forgotten first: then it may be passed on a second time, within its own budget.
 SEEN_MAX = 4096
 SEEN_S = 60.0
-#: Floods through us: answers to one search that are passed back from here. Each but the first has
-#: to be newer than all before it.
+#: Floods through us: answers to one search that are passed back from here, each but the first newer
+#: than all before it; and holders that may open to its issuer, whatever it says.
 HITS_MAX = 4
 #: Hops that a search may have before it and behind it, whatever it says: a walker's 255 steps.
 TTL_MAX = 255
@@ -219,7 +220,8 @@ class Searching:
         if not self._allowance.allow(now, source):
             return None
         taken = self._allowance.take(now, source, budget)
-        return msgspec.structs.replace(search, budget=int(taken), ttl=ttl)
+        hits = min(search.hits, HITS_MAX)
+        return msgspec.structs.replace(search, budget=int(taken), hits=hits, ttl=ttl)
 
     def _found_here(self, now: float, search: Search, room: int) -> Found | None:
         held = self.home.storage.get(now, search.kind, int.from_bytes(search.key))
@@ -325,6 +327,10 @@ class Searching:
         copy = hit.copy
         if copy is None or passing.hits >= HITS_MAX or copy.version <= passing.version:
             return
+        if not self._is_true(passing.search, copy):
+            if passing.search.style & WALK:
+                self._pass_end_back(now, passing, hit.walker, Costs(messages=hit.hops))
+            return
         passing.hits += 1
         passing.version = copy.version
         parent = passing.parents[hit.walker]
@@ -332,6 +338,15 @@ class Searching:
         self._ask(now, parent, encode(msgspec.structs.replace(hit, flags=self.flags)))
         if passing.search.style & KEEP:
             self.keep(now, teller, copy)
+
+    def _is_true(self, search: Search, copy: Copy) -> bool:
+        """Threat: a lie of a high version, after which no truth would be passed back."""
+        try:
+            record = record_of_untrusted(copy, value_size_max=self.config.value_size_max)
+        except RemoteError:
+            return False
+        place = (record.kind, key_bytes(record.key))
+        return place == (search.kind, search.key) and copy.remaining_ms > 0
 
     def serve_hit(
         self, now: float, opened: Opened, request_id: bytes, message: Hit, asker: Contact

@@ -149,6 +149,7 @@ class _Walker:
 
     number: int
     budget: int
+    #: Of the holders that may open to us: its part.
     hits: int
     #: Who would not take it, or was asked last.
     asked: list[int] = attrs.field(factory=list)

@@ -176,6 +176,29 @@ def test_a_lie_is_never_given_out_and_the_search_goes_on(lie: Copy, via: Any) ->
     assert outcome.agreed == (net.peers[2].contact,)
 
 
+@pytest.mark.parametrize("lie", lies()[:-1])
+@pytest.mark.parametrize("via", [Flood(), Walk(walkers=8, check_every=1)], ids=["flood", "walk"])
+def test_a_lie_is_not_passed_back_and_keeps_no_truth_from_it(lie: Copy, via: Any) -> None:
+    """The liar is a neighbour of one on the way to the holder, and says that it has a newer one."""
+    net = line_of(4)
+    liar = neighbour(net, net.peers[1], replies={Search: lambda _: Found(0, lie, b"", b"")})
+    true = signed_record(b"value")
+    hold(net, net.peers[3], true)
+    outcome = find(net, net.peers[0], via, kind=Kind.SIGNED, key=TRUE_KEY)
+    assert outcome.record == true
+    assert liar.heard_of(Search)
+    assert not [hit for _, hit in sent(net, Hit) if hit.copy == lie]
+
+
+def test_a_walker_that_met_a_liar_has_ended() -> None:
+    net = line_of(2)
+    lie = found(plain_record(b"lie", key=bytes(32))).copy
+    neighbour(net, net.peers[1], replies={Search: lambda _: Found(0, lie, b"", b"")})
+    outcome = find(net, net.peers[0], Walk(walkers=1, check_every=0))
+    assert outcome.record is None
+    assert outcome.trace.elapsed < 1.0
+
+
 @settings(max_examples=60)
 @given(strategies.copies(), strategies.records(kinds=st.just(Kind.PLAIN), size_max=9))
 def test_whatever_copy_comes_only_a_record_of_that_place_is_given_out(
@@ -361,11 +384,18 @@ def test_a_long_value_that_is_not_what_was_announced_gives_way_to_the_next_holde
     machine.on_reply(0.4, contact(6), Block(0, 0, b"late"), [])
 
 
-def test_long_values_that_are_announced_are_bounded() -> None:
+def test_who_announces_long_values_without_end_is_asked_for_few_of_them() -> None:
+    """Else he keeps a search from ending, and has us ask whomever he names."""
     machine = finding(FakeWay())
-    for number in range(40):
-        machine.on_hit(0.1, hit(long_copy(version=number + 1)), contact(5))
-    assert len(machine._heads) == HOLDERS_MAX
+    asked = []
+    for number in range(2, 42):
+        for _ in range(2):
+            machine.on_hit(0.1, hit(long_copy(version=number)), contact(number))
+        while isinstance(step := machine.next(0.1), Ask):
+            asked.append(step.contact)
+            machine.on_reply(0.2, step.contact, Block(0, 0, b""), [])
+    assert len(asked) == HOLDERS_MAX
+    assert not machine.fetching
 
 
 def test_a_silent_holder_that_is_asked_twice_over_leaves_nothing_open() -> None:

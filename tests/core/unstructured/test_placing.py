@@ -23,7 +23,7 @@ from dht.core.unstructured.placing import (
     copies_for,
 )
 from dht.core.via import Flood, Index, Placement, Walk
-from dht.errors import LocalError, ValueTooLarge
+from dht.errors import LocalError, NoPeers, ValueTooLarge
 from dht.keyspace import Key, key_bytes, signed_key
 from dht.records import Kind
 from dht.sim.simulator import Simulator
@@ -32,6 +32,7 @@ from dht.wire.messages import (
     LEASE,
     Answer,
     Request,
+    Search,
     Shuffle,
     Shuffled,
     Status,
@@ -371,13 +372,30 @@ def test_copies_go_to_what_was_found_since_the_last_time_among_those_placed_alik
 def test_what_one_node_publishes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PUBLICATIONS_MAX == 65_536
     monkeypatch.setattr(placing_module, "PUBLICATIONS_MAX", 3)
-    publications = Publications(Random(1))
+    net = crowd(3, degree=2)
     for number in range(3):
-        publications.publish(publication(number))
-    publications.publish(publication(2))
+        place(net, net.peers[0], b"v", walk("random"), key=Key(number))
+    place(net, net.peers[0], b"again", walk("random"), key=Key(2))
     with pytest.raises(LocalError, match="delete some"):
-        publications.publish(publication(3))
-    assert len(publications) == 3
+        place(net, net.peers[0], b"v", walk("random"), key=Key(3))
+    place(net, net.peers[0], b"", walk("random"), key=Key(2), tombstone=True)
+    place(net, net.peers[0], b"v", walk("random"), key=Key(3))
+    assert len(overlay_of(net.peers[0]).publications) == 3
+
+
+def test_what_could_not_begin_is_not_published_later() -> None:
+    net = still_net(config=attrs.evolve(STILL, operations_max=1))
+    node = net.add(join=False)
+    neighbour(net, node, replies={Search: lambda _: None, Store: lambda _: None})
+    net.begin(node, lambda engine, now: engine.start_search(now, Kind.PLAIN, PLACE, Flood()))
+    with pytest.raises(LocalError, match="operations_max"):
+        place(net, node, b"v", Walk())
+    lonely = net.add(net.stranger(), config=STILL, join=False)
+    with pytest.raises(NoPeers):
+        place(net, lonely, b"v", Walk())
+    net.run_until(HOUR_S)
+    assert node.held(net.now, PLACE) is None
+    assert lonely.held(net.now, PLACE) is None
 
 
 # ------------------------------------------------------------------------------------ over hours

@@ -318,7 +318,7 @@ def test_what_is_passed_back_is_kept_on_the_way_if_the_search_says_so_and_it_is_
             copy = msgspec.structs.replace(copy, size=3)
         street = Street.of(1, replies={Search: lambda _, copy=copy: Found(0, copy, b"", b"")})  # type: ignore[misc]
         street.ask(search_of(style=style))
-        assert len(street.asker.heard_of(Hit)) == 1
+        assert len(street.asker.heard_of(Hit)) == (not forged)
         held = street.node.held(street.net.now, PLACE)
         assert (held is not None) == kept
         if held is not None:
@@ -364,6 +364,12 @@ def test_nobody_opens_to_a_stranger_nor_for_one_to_a_neighbour(
     [answer] = street.ask(search_of(style=DIRECT, issuer=issuer.contact.packed), asker)
     assert bool(issuer.heard_of(Hit)) == opens
     assert isinstance(answer, Taken if opens else Found)
+
+
+def test_few_may_open_to_an_issuer_whatever_a_search_says() -> None:
+    street = Street.of()
+    street.ask(search_of(style=DIRECT, hits=255, issuer=street.asker.contact.packed))
+    assert sum(each.hits for each in street.onward()) == HITS_MAX
 
 
 def test_a_search_that_may_open_to_nobody_any_more_is_answered_by_the_path() -> None:

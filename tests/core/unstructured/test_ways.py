@@ -132,6 +132,13 @@ def test_before_it_began_and_after_it_ended_a_flood_takes_what_comes() -> None:
     assert not copies
 
 
+def test_a_retry_of_a_flood_costs_a_message() -> None:
+    way, _ = flooding(1)
+    way.next(0.0)
+    way.on_retry(contact(1))
+    assert way.costs.messages == 2
+
+
 @pytest.mark.parametrize("reply", ["path", "direct"])
 def test_an_expanding_ring_ends_with_the_first_that_finds_it(reply: str) -> None:
     for distance, rings in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)]:
@@ -232,6 +239,7 @@ def test_walkers_begin_in_as_many_places_as_there_are_and_share_the_budget() -> 
     assert sorted(each.id for each, _ in asked) == [1, 1, 2, 2, 3, 3]
     assert [each.walker for _, each in asked] == list(range(6))
     assert sum(1 + each.budget for _, each in asked) == 100
+    assert sum(each.hits for _, each in asked) == 4
     assert {(each.ttl, each.hops) for _, each in asked} == {(7, 1)}
 
 
