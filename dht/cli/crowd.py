@@ -98,7 +98,7 @@ async def _run_member(
 ) -> None:
     with trio.CancelScope() as scope:
         async with run_node(
-            port, SystemClock(), random=random, bootstrap=bootstrap, client=client
+            port, SystemClock(), random=random, bootstrap=bootstrap, client=client, overlay="both"
         ) as node:
             task_status.started(Member(node, port, scope))
             await trio.sleep_forever()

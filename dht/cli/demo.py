@@ -23,6 +23,7 @@ from .judge import Reading, Round, judge, sentence, verdict
 from .library import library_home, library_records
 from .options import json_option
 from .statuses import Command, print_json, run_async
+from .ways import RECORDS, WAYS, Way, compare, shape_of_ways, table_of_ways
 
 #: Puts, and gets, under way at once. More would measure how long they wait for the one processor.
 PUTS_AT_ONCE = 16
@@ -58,6 +59,7 @@ class Report:
     lookup: LookupOutcome
     before: Round
     after: Round
+    ways: Sequence[Way]
 
 
 @click.command(
@@ -102,7 +104,8 @@ def demo(*, nodes: int, records: int | None, kill: float, seed: int, as_json: bo
 
     Real nodes on loopback store one record for each file of the Python standard library: its
     size, its hash, and what it says of itself. All are read back through other nodes, before and
-    after a part of the nodes is killed without notice.
+    after a part of the nodes is killed without notice; and some are looked for in each of the
+    ways that there are: by lookup, flood, random walk and index.
 
     Exit status 1 if a record is wrong, or missing before the kill.
     """
@@ -120,6 +123,12 @@ def demo(*, nodes: int, records: int | None, kill: float, seed: int, as_json: bo
     stage.say(
         "RPCs and hops are those of one get, on average: in a network as small as this a node\n"
         "knows nearly everybody, and asks an owner straight away."
+    )
+    stage.console.print(table_of_ways(report.ways))
+    stage.say(
+        "A lookup goes to the owners of a key; the others search the unstructured overlay, where\n"
+        "nobody owns it: they ask everybody, some by chance, or those who keep an index. Messages\n"
+        "are those of all nodes for one record."
     )
     stage.say(sentence(report.before, report.after))
     print(f"demo took {seconds:.1f} s")
@@ -181,13 +190,16 @@ async def show(plan: Plan, stage: Stage) -> Report:
             before = judge(stored, await get_all(crowd, random, writers, step))
 
         lookup = await look_around(crowd, random, sorted(stored), stage)
+        searches = len(WAYS) * min(RECORDS, len(stored))
+        with stage.bar("\nrecords are looked for in each way that there is", searches) as step:
+            ways = await compare(crowd, random, stored, step)
 
         crowd.kill(plan.killed)
         stage.say(f"\n{plan.killed} of {plan.nodes} nodes are killed without notice")
         with stage.bar("records are read through those that live", len(stored)) as step:
             after = judge(stored, await get_all(crowd, random, writers, step))
         nursery.cancel_scope.cancel()
-    return Report(lookup=lookup, before=before, after=after)
+    return Report(lookup=lookup, before=before, after=after, ways=ways)
 
 
 async def look_around(
@@ -292,6 +304,7 @@ def shape_of(plan: Plan, report: Report, *, ok: bool, seconds: float) -> dict[st
         "records": report.before.records,
         "before": report.before.shape,
         "after": report.after.shape,
+        "ways": shape_of_ways(report.ways),
         "lookup": {"hops": trace.hops, "messages": trace.messages, "tree": trace.tree()},
         "seconds": seconds,
     }

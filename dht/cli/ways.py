@@ -59,20 +59,19 @@ async def compare(
     readers = [random.choice(crowd.members).node for _ in names]
     nodes = [member.node for member in crowd.members]
     return [
-        await _look(name, via, list(zip(names, readers, strict=True)), nodes, stored, step)
-        for name, via in WAYS.items()
+        await _look(way, list(zip(names, readers, strict=True)), nodes, stored, step)
+        for way in WAYS
     ]
 
 
 async def _look(
     way: str,
-    via: Via,
     asked: Sequence[tuple[str, Node]],
     nodes: Sequence[Node],
     stored: Mapping[str, bytes],
     step: Callable[[], None],
 ) -> Way:
-    before = _counted(nodes)
+    via, before = WAYS[way], _counted(nodes)
     found, wrong, hops, messages, latencies = 0, 0, [0], 0, []
     for name, reader in asked:
         begun = perf_counter()

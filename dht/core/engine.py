@@ -84,7 +84,7 @@ from .stats import Counters, EngineStats
 from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
-from .unstructured.overlay import Unstructured
+from .unstructured.overlay import NO_OVERLAY, Unstructured
 from .upkeep import Upkeep
 from .via import Unstructured as UnstructuredVia
 from .widening import Widenings
@@ -674,9 +674,10 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """A snapshot of every counter and gauge."""
-        tasks, upkeep = self._tasks, self._upkeep
+        tasks, upkeep, overlay = self._tasks, self._upkeep, self.unstructured
         return EngineStats(
             **attrs.asdict(self._counters),
+            **(NO_OVERLAY if overlay is None else overlay.stats()),
             requests_sent=tasks.sent,
             requests_retried=tasks.retried,
             requests_in_flight=len(self._requests),

@@ -60,5 +60,21 @@ class EngineStats:
     reachable: str
     #: Does it serve, or is it a client?
     serving: bool
+    #: In the unstructured overlay: how many neighbours it has, whether it keeps an index of what
+    #: others hold, and for how many keys and holders.
+    neighbours: int
+    keeps_index: bool
+    index_entries: int
+    shuffles: int
+    #: Searches sent on from here, and those of them to somebody who had seen it.
+    searches_passed_on: int
+    searches_seen_again: int
+    #: Searches that found something here, and those refused, as their share was used up.
+    searches_answered: int
+    searches_refused: int
+    #: Answers and ends passed back, and walkers' questions whether to go on.
+    hits_passed_back: int
+    ends_passed_back: int
+    checks_sent: int
     #: How far the others' clocks are ahead of ours (median); None before the first answer.
     clock_ahead_s: float | None

@@ -37,7 +37,7 @@ from .index_nodes import IndexNodes
 from .question import Question
 
 #: Seconds that a new record waits for others to be announced together with it; guess.
-GATHER_S = 0.25
+GATHER_S = 1.0
 #: Seconds between two rounds in which all is announced again: half of what an index remembers.
 ROUND_S = ENTRY_LIFE_MAX_S / 2
 #: Records that are looked at in one step of a round, and the pause between steps.

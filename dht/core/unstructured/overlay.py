@@ -40,6 +40,7 @@ from ..via import Flood, Index, Placement, Walk
 from ..via import Unstructured as Via
 from .announcing import Announcing
 from .asking_index import AskingIndex
+from .branches import SearchCounters
 from .finding import Finding
 from .gossip import Gossip
 from .index_nodes import IndexNodes
@@ -50,6 +51,15 @@ from .ways import HITS, Flooding, Walking, Way
 
 #: Seconds between two looks at what is to be renewed.
 RENEWALS_S = 60.0
+
+#: The statistics of a node that is not in this overlay.
+NO_OVERLAY: dict[str, Any] = {
+    "neighbours": 0,
+    "keeps_index": False,
+    "index_entries": 0,
+    "shuffles": 0,
+    **attrs.asdict(SearchCounters()),
+}
 
 
 @final
@@ -150,6 +160,16 @@ class Unstructured:
         self._stopped = True
         self.gossip.stop()
         self.announcing.stop()
+
+    def stats(self) -> dict[str, Any]:
+        """Its part of the engine's statistics."""
+        return {
+            "neighbours": len(self.view),
+            "keeps_index": self.index_nodes.own,
+            "index_entries": len(self.announcing.index),
+            "shuffles": self.gossip.shuffles,
+            **attrs.asdict(self.searching.counters),
+        }
 
     def _on_neighbours(self, now: float) -> None:
         if self.gossip.joining:
