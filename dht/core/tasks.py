@@ -85,6 +85,8 @@ class Task:
     hearsay: bool = True
     #: Does who answers it live in the structured overlay, and may enter the routing table?
     structured: bool = True
+    #: Is what it asks sent once, and not again? For what need not arrive.
+    once: bool = False
     done: bool = False
     wake_at: float = inf
 
@@ -120,9 +122,10 @@ class Tasks:
         *,
         hearsay: bool = True,
         structured: bool = True,
+        once: bool = False,
     ) -> Task:
         """Starts a machine; ``stepped`` hears of every step it takes."""
-        task = Task(machine, stepped, hearsay, structured)
+        task = Task(machine, stepped, hearsay, structured, once)
         self.drive(now, task)
         return task
 
@@ -134,7 +137,7 @@ class Tasks:
             if type(step) is Ask:
                 contact = step.contact
                 if contact.address in self.knocks.open:
-                    request_id = self.requests.start(now, contact, task, step.body)
+                    request_id = self.requests.start(now, contact, task, step.body, once=task.once)
                     self.channel.ask(now, contact, request_id, step.body)
                     self.sent += 1
                 else:
@@ -213,7 +216,7 @@ class Tasks:
         contact, knocks = step.contact, self.knocks
         once = contact.address not in knocks.open and not knocks.is_free(contact)
         if not once or not task.hearsay or knocks.may_knock(now, contact):
-            request_id = self.requests.start(now, contact, task, step.body, once=once)
+            request_id = self.requests.start(now, contact, task, step.body, once=once or task.once)
             self.channel.ask(now, contact, request_id, step.body)
             self.sent += 1
         elif not knocks.wait(contact, partial(self._door_moved, task, step)):

@@ -47,11 +47,13 @@ from .index_nodes import IndexNodes
 from .question import Ended, Question, nobody_cares
 from .view import Entry, View, entry_of
 
-#: Steps of the walk that finds a place for a newcomer: about the mean distance of two nodes in a
-#: network of 10,000 with views of 20, after which a walk may be anywhere (Cyclon 2005, section 4).
-INTRODUCE_STEPS = 3
-#: Walks that look for a place: half of a view. The other half comes with its own shuffles.
-INTRODUCERS = 10
+#: Steps of the walk that finds a place for a newcomer. It begins at a random neighbour of somebody
+#: else already, so that it need not be as long as Cyclon's, which is as long as a mean path.
+INTRODUCE_STEPS = 2
+#: Walks that look for a place, and seconds between two of them. Who has just come is known to so
+#: many at once, and to as many as everybody else soon, by its own shuffles; guess.
+INTRODUCERS = 6
+INTRODUCE_PAUSE_S = 0.2
 #: Seconds until a young node shuffles for the first time: it brings its neighbours into motion.
 FIRST_SHUFFLE_S = 1.0
 #: Seconds until somebody with few neighbours looks for more, and how often that is done before it
@@ -120,6 +122,8 @@ class Gossip:
     _introduced: Buckets = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _tries: int = attrs.field(default=0, init=False)
+    #: Whom we asked to introduce us.
+    _introducers: dict[int, bool] = attrs.field(factory=dict, init=False)
     _joining: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -221,9 +225,20 @@ class Gossip:
         """Some neighbours start a walk each that finds us a place."""
         if self.flags & CLIENT:
             return
-        body = encode(Introduce(self.flags, b"", INTRODUCE_STEPS))
-        for entry in self.view.sample(INTRODUCERS):
-            self._ask(now, entry.contact, body, self._on_introduced)
+        # One after the other: many who join at once, perhaps in one process, have enough to do.
+        self._introducers.clear()
+        for number in range(INTRODUCERS):
+            pause_s = self._jittered(number * INTRODUCE_PAUSE_S)
+            self.timers.at(now + pause_s, self._introduce_once, None)
+
+    def _introduce_once(self, now: float, _: None) -> None:
+        asked = self._introducers
+        others = [each for each in self.view.contacts() if each.id not in asked]
+        if others and not self._stopped:
+            contact = self.random.choice(others)
+            asked[contact.id] = True
+            body = encode(Introduce(self.flags, b"", INTRODUCE_STEPS))
+            self._ask(now, contact, body, self._on_introduced, once=True)
 
     def _on_introduced(self, now: float, contact: Contact, answer: Message | None) -> None:
         if answer is None:
@@ -362,9 +377,7 @@ class Gossip:
         ttl = min(message.ttl, INTRODUCE_STEPS)
         if ttl and others:
             body = encode(Introduce(self.flags, newcomer.packed, ttl - 1))
-            self.tasks.spawn(
-                now, Question(self.random.choice(others), body), _ignore, structured=False
-            )
+            self._ask(now, self.random.choice(others), body, once=True)
         elif newcomer.id not in self.view:
             self._take_in(now, newcomer)
 
@@ -380,7 +393,7 @@ class Gossip:
                     self._found_some(now)
 
         body = self._shuffle_body(now, given, 0)
-        self._ask(now, newcomer, body, ended)
+        self._ask(now, newcomer, body, ended, once=True)
 
     # ---- lists, for whoever wants more of the network than its own view ----
 
@@ -461,8 +474,17 @@ class Gossip:
             and solves_puzzle(contact.id, self.config.id_puzzle_bits)
         )
 
-    def _ask(self, now: float, contact: Contact, body: bytes, ended: Ended = nobody_cares) -> None:
-        self.tasks.spawn(now, Question(contact, body, ended), _ignore, structured=False)
+    def _ask(
+        self,
+        now: float,
+        contact: Contact,
+        body: bytes,
+        ended: Ended = nobody_cares,
+        *,
+        once: bool = False,
+    ) -> None:
+        question = Question(contact, body, ended)
+        self.tasks.spawn(now, question, _ignore, structured=False, once=once)
 
     def _answer(self, now: float, opened: Opened, request_id: bytes, answer: Answer) -> None:
         self.channel.answer(now, opened.ticket, request_id + encode(answer))
