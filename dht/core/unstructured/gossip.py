@@ -79,7 +79,7 @@ INTRODUCED_BURST = 100.0
 #: source may take part in so many shuffles in an interval, and so many at once: who keeps to the
 #: protocol asks the same neighbour once in 20 intervals, and more often where there are few. What
 #: asks for a list alone counts a third.
-SHUFFLES_OF_SOURCE = 2 / 3
+SHUFFLES_OF_SOURCE = 1 / 3
 SHUFFLES_OF_SOURCE_BURST = 2.0
 LIST_COSTS = 1 / 3
 #: Index nodes that a shuffle names.

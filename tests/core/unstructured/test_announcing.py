@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from dht.config import Config
 from dht.contacts import Contact
 from dht.core.unstructured import announcing
-from dht.core.unstructured.announcing import ANNOUNCED_BURST, ANNOUNCED_S, ROUND_S, STEP
+from dht.core.unstructured.announcing import (
+    ANNOUNCED_BURST,
+    ANNOUNCED_S,
+    GATHER_S,
+    ROUND_S,
+    STEP,
+)
 from dht.core.unstructured.index import ENTRY_LIFE_MAX_S, HOLDERS_PER_KEY
 from dht.core.unstructured.index_nodes import PER_KEY
 from dht.keyspace import KEY_BITS, Key, key_bytes
@@ -110,8 +116,8 @@ def test_an_announcement_lasts_as_long_as_the_record_and_no_longer_than_an_index
     node = holder()
     node.hold(1, ttl_s=100.0)
     node.hold(2, ttl_s=86_000.0)
-    node.hold(3, ttl_s=1.1)
-    node.run(0.5, thanks)
+    node.hold(3, ttl_s=1.9)
+    node.run(1.5, thanks)
     leases = {
         int.from_bytes(slot.key): slot.lease_s
         for _, message in node.asked(Announce)
@@ -174,10 +180,10 @@ def test_a_new_index_node_is_told_what_it_is_near_to_and_nobody_else_is_told_aga
     node = holder()
     for key in held:
         node.hold(key)
-    node.run(1.0, thanks)
+    node.run(2 * GATHER_S, thanks)
     announced(node)
     node.index_nodes.heard(node.now, new, 0)
-    node.run(1.0, thanks)
+    node.run(2 * GATHER_S, thanks)
     expected = [key for key in held if 77 in nearest(key, [*INDEXERS, new])]
     assert announced(node) == {key: [77] for key in expected}
     assert len(expected) > STEP / 2
@@ -188,10 +194,10 @@ def test_index_nodes_that_become_known_meanwhile_are_told_as_well() -> None:
     held = keys(3 * STEP)
     for key in held:
         node.hold(key)
-    node.run(1.0, thanks)
+    node.run(2 * GATHER_S, thanks)
     announced(node)
     node.index_nodes.heard(node.now, peer(2), 0)
-    node.run(0.27, thanks)  # its round has begun
+    node.run(GATHER_S + 0.02, thanks)  # its round has begun
     node.index_nodes.heard(node.now, peer(3), 0)
     node.run(2.0, thanks)
     assert announced(node) == {key: [2, 3] for key in held}

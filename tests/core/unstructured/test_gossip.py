@@ -14,9 +14,11 @@ from dht.contacts import Contact, contact_at, is_ipv6, is_local, pack_address
 from dht.core.unstructured.gossip import (
     CHANNEL_RESERVE,
     INDEXES_TOLD,
+    INTRODUCE_PAUSE_S,
     INTRODUCE_STEPS,
     INTRODUCED_BURST,
     INTRODUCED_S,
+    INTRODUCERS,
     JOIN_PAUSES,
     JOIN_TRIES,
     LIST_COSTS,
@@ -115,12 +117,17 @@ def test_a_list_has_no_more_than_was_asked_for_nor_than_a_view_has() -> None:
     assert len(named(only(node.serve(shuffle(count=64), peer(99))))) == CONFIG.view_size
 
 
-def test_each_neighbour_of_a_newcomer_is_asked_to_introduce_it() -> None:
+def test_some_neighbours_of_a_newcomer_are_asked_to_introduce_it_one_after_the_other() -> None:
     node = Alone(seeds=[SEED])
     node.overlay.on_joined(0.0)
     node.run(0.0, replying(shuffled(*peers(range(1, 20)))))
     introductions = node.asked(Introduce)
-    assert numbers(contact for contact, _ in introductions) == [*range(1, 20), 500]
+    assert len(introductions) == 1
+    node.run(1.2 * INTRODUCERS * INTRODUCE_PAUSE_S, replying(TAKEN))
+    introductions += node.asked(Introduce)
+    asked = numbers(contact for contact, _ in introductions)
+    assert len(asked) == len(set(asked)) == INTRODUCERS
+    assert set(asked) <= {*range(1, 20), 500}
     assert {message for _, message in introductions} == {Introduce(WANT_IPV4, b"", INTRODUCE_STEPS)}
 
 
@@ -233,14 +240,15 @@ def test_a_seed_is_not_given_itself() -> None:
 
 def test_a_newcomer_is_passed_on_to_a_neighbour_as_it_was_seen() -> None:
     node = Alone().knowing(1, 2, 3)
-    assert statuses(node.serve(Introduce(WANT_IPV4, b"", 5), peer(99))) == [Taking.TAKEN]
+    introduce = Introduce(WANT_IPV4, b"", INTRODUCE_STEPS)
+    assert statuses(node.serve(introduce, peer(99))) == [Taking.TAKEN]
     ((contact, message),) = node.asked(Introduce)
     assert contact in peers([1, 2, 3])
-    assert message == Introduce(WANT_IPV4, peer(99).packed, 4)
+    assert message == Introduce(WANT_IPV4, peer(99).packed, INTRODUCE_STEPS - 1)
     node.serve(message, peer(1))
     ((contact, further),) = node.asked(Introduce)
     assert contact in peers([2, 3]), "not back to where it came from"
-    assert further == Introduce(WANT_IPV4, peer(99).packed, 3)
+    assert further == Introduce(WANT_IPV4, peer(99).packed, INTRODUCE_STEPS - 2)
 
 
 def test_a_walk_takes_no_more_steps_than_everybody_takes() -> None:
