@@ -7,6 +7,7 @@ to the newcomer. So a newcomer is known to as many as everybody else is, and nob
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import final
 
@@ -60,6 +61,8 @@ FIRST_SHUFFLE_S = 1.0
 #: is said that there are no more: those who join at the same moment name each other at first.
 JOIN_AGAIN_S = 1.0
 JOIN_TRIES = 3
+#: Seeds that are asked at once by somebody with few neighbours: some may be as new as we; guess.
+SEEDS_ASKED = 3
 #: The pause grows with each attempt, up to so many times that long.
 JOIN_PAUSES = 20
 #: With so many shuffles behind it a node has heard of index nodes, if there are any; guess.
@@ -124,7 +127,8 @@ class Gossip:
     _tries: int = attrs.field(default=0, init=False)
     #: Whom we asked to introduce us.
     _introducers: dict[int, bool] = attrs.field(factory=dict, init=False)
-    _joining: bool = attrs.field(default=False, init=False)
+    #: Seeds that have been asked and have not answered yet.
+    _joining: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         per_interval = self.config.shuffles_per_interval
@@ -162,30 +166,34 @@ class Gossip:
         seeds = self.seeds()
         if self._stopped or self._joining or not seeds:
             return
-        self._joining = True
-        seed = self.random.choice(seeds)
-        some = self.view.sample(self.config.exchange - 1)
-        given = [each for each in some if each.contact.id != seed.id]
-        count = self.config.exchange if given else min(self.config.view_size, COUNT_MAX)
+        asked = self.random.sample(seeds, min(SEEDS_ASKED if self._few else 1, len(seeds)))
+        self._joining = len(asked)
+        for seed in asked:
+            some = self.view.sample(self.config.exchange - 1)
+            given = [each for each in some if each.contact.id != seed.id]
+            count = self.config.exchange if given else min(self.config.view_size, COUNT_MAX)
+            ended = partial(self._on_list, given=given)
+            self._ask(now, seed, self._shuffle_body(now, given, count), ended)
 
-        def ended(now: float, seed: Contact, answer: Message | None) -> None:
-            self._on_list(now, seed, given, answer)
-
-        self._ask(now, seed, self._shuffle_body(now, given, count), ended)
+    @property
+    def _few(self) -> bool:
+        """Is a view less than half full?"""
+        return 2 * len(self.view) < self.config.view_size
 
     def _on_list(
-        self, now: float, seed: Contact, given: list[Entry], answer: Message | None
+        self, now: float, seed: Contact, answer: Message | None, *, given: list[Entry]
     ) -> None:
-        self._joining = False
+        self._joining -= 1
         entries = self._read(now, seed, answer) if isinstance(answer, Shuffled) else []
         was_alone = not len(self.view)
-        self.view.merge([*entries[1:], *(entries[:1] if was_alone else [])], given)
+        self.view.merge([*entries[1:], *(entries[:1] if self._few else [])], given)
         if was_alone:
             self._tries = max(self._tries, 1)
             if len(self.view):
                 self._found_some(now)
-        few = 2 * len(self.view) < self.config.view_size
-        if self._tries and (not len(self.view) or (few and self._tries < JOIN_TRIES)):
+        if self._joining:
+            return
+        if self._tries and (not len(self.view) or (self._few and self._tries < JOIN_TRIES)):
             self._tries += 1
             self.timers.at(
                 now + self._jittered(JOIN_AGAIN_S * min(self._tries, JOIN_PAUSES)),
@@ -250,7 +258,7 @@ class Gossip:
         if self._stopped:
             return
         self.on_neighbours(now)
-        lonely = 2 * len(self.view) < self.config.view_size
+        lonely = self._few
         self._shuffle(now, SHUFFLES_AT_ONCE)
         if lonely or not self.random.randrange(SEED_EVERY):
             self._join(now)

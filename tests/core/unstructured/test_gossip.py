@@ -225,7 +225,7 @@ def test_who_knows_a_few_gives_some_of_them_for_what_a_seed_knows() -> None:
     node.run(0.0, replying(shuffled(*peers(range(10, 18)))))
     ((asked, question),) = node.asked(Shuffle)
     assert (asked, numbers(named(question)), question.count) == (SEED, [1, 2, 3], CONFIG.exchange)
-    assert node.neighbours == [1, 2, 3, *range(10, 18)]
+    assert node.neighbours == [1, 2, 3, *range(10, 18), 500], "and the seed, as there is a place"
 
 
 def test_a_seed_is_not_given_itself() -> None:

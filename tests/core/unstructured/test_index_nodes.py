@@ -119,7 +119,7 @@ def test_in_a_network_of_any_size_there_are_at_least_three_and_everybody_knows_t
 ) -> None:
     simulator = Simulator(size, overlay="unstructured")
     simulator.grow(size)
-    simulator.run_for(40)
+    simulator.run_for(70)
     parts = [node.engine.unstructured for node in simulator.living()]
     known = [each.index_nodes for each in parts if each is not None]
     assert AT_LEAST <= sum(each.own for each in known) <= max(10, size / 5)
