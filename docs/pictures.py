@@ -349,7 +349,7 @@ def table_of(ways: Sequence[Way]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {way.name} | {way.found} of {way.searches} | {way.hops if way.found else 0:.2f} | "
+        f"| {way.name} | {way.found} of {way.searches} | {f'{way.hops:.2f}' if way.found else '-'} | "
         f"{figure(way.messages)} | {figure(way.duplicates)} | "
         f"{figure(way.p50_s * 1000)} | {figure(way.p99_s * 1000)} |"
         for way in ways
@@ -359,9 +359,9 @@ def table_of(ways: Sequence[Way]) -> str:
 
 def with_table(page: str, name: str, table: str) -> str:
     """The page with a table between the two comments that name it."""
-    begin, end = f"<!-- {name}: made by python -m docs.pictures -->\n", f"\n<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: made by python -m docs.pictures -->\n", f"<!-- end of {name} -->"
     head, rest = page.split(begin)
-    return head + begin + table + end + rest.split(end)[1]
+    return f"{head}{begin}\n{table}\n\n{end}{rest.split(end)[1]}"
 
 
 # ------------------------------------------------------------------------------------- all of it
