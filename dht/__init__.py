@@ -28,7 +28,10 @@ from .core.outcomes import LookupOutcome as LookupOutcome
 from .core.outcomes import Members as Members
 from .core.outcomes import PutOutcome as PutOutcome
 from .core.outcomes import Trace as Trace
+from .core.via import Flood as Flood
+from .core.via import Index as Index
 from .core.via import Structured as Structured
+from .core.via import Walk as Walk
 from .errors import DHTError as DHTError
 from .errors import InternalError as InternalError
 from .errors import LocalError as LocalError
@@ -56,8 +59,10 @@ __all__ = [
     "Contact",
     "DHTError",
     "EventsLost",
+    "Flood",
     "GetOutcome",
     "Identity",
+    "Index",
     "InternalError",
     "Key",
     "Kind",
@@ -76,6 +81,7 @@ __all__ = [
     "Trace",
     "ValueTooLarge",
     "VersionConflict",
+    "Walk",
     "open_node",
 ]
 

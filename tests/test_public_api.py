@@ -18,7 +18,8 @@ NAMES_MAX = 29
 NAMES = {
     *("open_node", "Node", "Config", "Identity", "Key", "Contact", "Record", "Kind"),
     *("Author", "Members"),
-    *("PutOutcome", "GetOutcome", "LookupOutcome", "Trace", "Structured", "Stats", "EventsLost"),
+    *("PutOutcome", "GetOutcome", "LookupOutcome", "Trace", "Stats", "EventsLost"),
+    *("Structured", "Flood", "Walk", "Index"),
     *("DHTError", "LocalError", "RemoteError", "InternalError", "QuorumNotReached"),
     *("VersionConflict", "NoPeers", "ValueTooLarge", "NodeClosed"),
 }
