@@ -349,7 +349,8 @@ def table_of(ways: Sequence[Way]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {way.name} | {way.found} of {way.searches} | {f'{way.hops:.2f}' if way.found else '-'} | "
+        f"| {way.name} | {way.found} of {way.searches} | "
+        f"{f'{way.hops:.2f}' if way.found else '-'} | "
         f"{figure(way.messages)} | {figure(way.duplicates)} | "
         f"{figure(way.p50_s * 1000)} | {figure(way.p99_s * 1000)} |"
         for way in ways
