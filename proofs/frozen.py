@@ -1,7 +1,8 @@
 """Simulated nodes whose neighbours are given and stay: searches over any graph."""
 
 from collections.abc import Sequence
-from typing import Any
+
+import attrs
 
 from dht.config import BUDGET_MAX, DAY_S, Config
 from dht.core.outcomes import GetOutcome
@@ -17,6 +18,8 @@ from .graphs import Graph
 
 #: Every hop takes 10 ms, so that a flood arrives in the order of distance.
 LOCKSTEP = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)
+#: Seconds in which what a search has set going comes to its end.
+REST_S = 10.0
 #: No cap of our own disturbs a measurement.
 UNBOUNDED = Config(
     view_size=255,
@@ -35,7 +38,10 @@ class Frozen:
         self.graph = graph
         self.simulator = Simulator(seed, overlay="unstructured", config=UNBOUNDED, links=links)
         self.nodes: Sequence[SimNode] = [self.simulator.add_node(bootstrap=()) for _ in graph]
+        #: Those of all nodes together.
+        self.counters = SearchCounters()
         for node, neighbours in zip(self.nodes, graph, strict=True):
+            overlay_of(node).searching.counters = self.counters
             overlay_of(node).view.merge(
                 Entry(self.nodes[other].contact, degree=len(graph[other])) for other in neighbours
             )
@@ -65,33 +71,18 @@ class Frozen:
 
     def search(self, place: int, key: Key, via: Via) -> tuple[GetOutcome, SearchCounters]:
         """What a search of one node comes to, and what it made all nodes send: to its very end."""
-        before = self.counted()
+        before = attrs.asdict(self.counters)
         finished = self.simulator.run_operation(
             self.nodes[place],
             lambda engine, now: engine.start_search(now, Kind.PLAIN, key, via),
             timeout_s=DAY_S,
         )
-        self.simulator.run_for(30)
+        self.simulator.run_for(REST_S)
         assert isinstance(finished.outcome, GetOutcome)
-        after = self.counted()
-        cost: Any = SearchCounters()
-        for name in before:
-            setattr(cost, name, after[name] - before[name])
-        return finished.outcome, cost
-
-    def counted(self) -> dict[str, int]:
-        """The counters of all nodes, added up."""
-        names = [
-            "searches_passed_on",
-            "searches_seen_again",
-            "searches_answered",
-            "searches_refused",
-            "hits_passed_back",
-            "ends_passed_back",
-            "checks_sent",
-        ]
-        counters = [overlay_of(node).searching.counters for node in self.nodes]
-        return {name: sum(getattr(each, name) for each in counters) for name in names}
+        after = attrs.asdict(self.counters)
+        return finished.outcome, SearchCounters(
+            **{name: after[name] - count for name, count in before.items()}
+        )
 
 
 def overlay_of(node: SimNode) -> Unstructured:
