@@ -334,7 +334,7 @@ def _bars(
             sheet.line([(x + reach(upper), at + 5), (x + reach(upper), at + 19)], INK, 2)
         else:
             sheet.text((x - 10, at + 16), name, at="end")
-        sheet.text((x + 6, at + 17), figure(value), size=12, colour="#ffffff")
+        sheet.text((x + reach(upper or value) + 6, at + 17), figure(value), size=12)
 
 
 def figure(value: float) -> str:
@@ -348,13 +348,17 @@ def table_of(ways: Sequence[Way]) -> str:
         "| | found | hops | messages | duplicates | p50 ms | p99 ms |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    lines += [
-        f"| {way.name} | {way.found} of {way.searches} | "
-        f"{f'{way.hops:.2f}' if way.found else '-'} | "
-        f"{figure(way.messages)} | {figure(way.duplicates)} | "
-        f"{figure(way.p50_s * 1000)} | {figure(way.p99_s * 1000)} |"
-        for way in ways
-    ]
+    for way in ways:
+        cells = [
+            way.name,
+            f"{way.found} of {way.searches}",
+            f"{way.hops:.2f}" if way.found else "-",
+            figure(way.messages),
+            figure(way.duplicates),
+            figure(way.p50_s * 1000),
+            figure(way.p99_s * 1000),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
