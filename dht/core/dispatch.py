@@ -63,13 +63,14 @@ class Dispatcher:
         body: bytes,
         hearing: Hearing,
         issuer: bytes = b"",
+        ttl: int = TTL_MAX,
     ) -> tuple[bytes, Forwarding]:
         """Offers a message to its first hop; gives its id, which is to be given to ``forget``."""
         route = Route(
             flags=self.flags,
             id=self.random.randbytes(ROUTE_ID_SIZE),
             target=target,
-            ttl=TTL_MAX,
+            ttl=ttl,
             hops=0,
             style=style,
             issuer=issuer,
@@ -77,7 +78,9 @@ class Dispatcher:
         )
         asked: dict[bytes, None] = {}
         free_after = self.tasks.requests.free_after
-        forwarding = Forwarding(candidates, encode(route), free_after, asked, self.sent)
+        forwarding = Forwarding(
+            candidates, encode(route), free_after, asked, self.sent, walks=style.walks
+        )
         self._forget_old(now)
         self._own[route.id] = _Own(hearing, forwarding, now + OWN_S)
 
