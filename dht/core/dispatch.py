@@ -15,7 +15,8 @@ from .tasks import Task, Tasks
 #: Seconds for which an answer is waited for at the most: as long as the hops know its way back.
 OWN_S: Final = 30.0
 #: Memory: messages of our own whose answer is waited for; those of operations that were cancelled
-#: stay until their time is over. Three attempts of each of ``Config.operations_max``.
+#: stay until their time is over. Three attempts of each of ``Config.operations_max``; a walk has
+#: more, and where too many of them are under way the oldest is forgotten, and tried again.
 OWN_MAX: Final = 32_768
 
 

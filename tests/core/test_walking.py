@@ -200,6 +200,18 @@ def test_of_eight_walkers_that_arrive_one_is_delivered() -> None:
     assert net.comes_to_rest()
 
 
+def test_a_client_sends_on_a_walk_and_takes_no_part_in_those_of_others() -> None:
+    net = Post(config=STILL, overlay="unstructured")
+    client = net.add(join=False, client=True)
+    for _ in range(3):
+        net.add(join=False)
+    for one, other in [(0, 1), (1, 2), (2, 3)]:
+        befriend(net.peers[one], net.peers[other])
+    net.serve(net.peers[3])
+    assert reply_of(net.post(client, net.peers[3], walk=ONE)).payload == b"olleh"
+    assert said(neighbour(net, client), client, route(7)) == [Taking.NOT_HERE]
+
+
 def test_an_answer_that_is_swallowed_costs_another_attempt() -> None:
     net = line(4)
     net.serve(net.peers[3])
@@ -442,7 +454,8 @@ def test_a_node_of_both_overlays_hands_a_walk_on_to_one_of_the_structured_alone(
 # ---- a whole network ----
 
 
-def test_of_a_hundred_nodes_any_reaches_any_other() -> None:
+@pytest.mark.parametrize("walkers", [16, 4])
+def test_of_a_hundred_nodes_any_reaches_any_other_while_ten_are_dead(walkers: int) -> None:
     simulator = Simulator(seed=5, overlay="unstructured")
     simulator.grow(100)
     simulator.run_for(30.0)
@@ -455,10 +468,13 @@ def test_of_a_hundred_nodes_any_reaches_any_other() -> None:
             simulator.poll(node)  # type: ignore[arg-type]
 
     simulator.observers.append(answer)
+    random = Random(6)
+    for node in random.sample(simulator.living(), 10):
+        simulator.crash(node)
     living = simulator.living()
     for node in living:
         node.engine.serve_topic("echo")
-    random = Random(6)
+    walk = Walk(walkers=walkers)
     answered = 0
     for each in range(100):
         sender, to = random.sample(living, 2)
@@ -466,7 +482,7 @@ def test_of_a_hundred_nodes_any_reaches_any_other() -> None:
         finished = simulator.run_operation(
             sender,
             lambda engine, now, to=to, known=known, each=each: engine.start_send(  # type: ignore[misc]
-                now, to.contact.id, b"%d!" % each, topic="echo", walk=Walk(), public_key=known
+                now, to.contact.id, b"%d!" % each, topic="echo", walk=walk, public_key=known
             ),
         )
         if finished.error is None:
