@@ -220,7 +220,7 @@ _BUDGETS = st.integers(0, BUDGET_MAX)
 _COUNTS = st.integers(0, COUNT_MAX)
 _NONCES = st.binary(min_size=wire.NONCE_SIZE, max_size=wire.NONCE_SIZE)
 _ROUTE_IDS = st.binary(min_size=wire.ROUTE_ID_SIZE, max_size=wire.ROUTE_ID_SIZE)
-_HOPS = st.integers(0, wire.TTL_MAX)
+_HOPS = st.integers(0, wire.WALK_TTL_MAX)
 _DATA = st.binary(max_size=64) | st.binary(max_size=DATAGRAM_SIZE_MAX)
 
 

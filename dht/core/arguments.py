@@ -9,6 +9,8 @@ from ..author import Author, check_author
 from ..contacts import BareAddress, Contact, is_local
 from ..errors import LocalError, ValueTooLarge
 from ..records import MEMBER_SIZE_MAX, VERSION_MAX, Kind, ttl_max_s
+from ..wire.messages import WALK_TTL_MAX
+from .via import Walk
 
 DEFAULT_TTL_S = 24 * 3600.0
 #: A ttl shorter than a record's unit of time, a millisecond, would be none at all.
@@ -30,6 +32,17 @@ def check_quorum(quorum: object, replicas: int, *, or_majority: bool = True) -> 
         return
     if isinstance(quorum, bool) or not isinstance(quorum, int) or not 1 <= quorum <= replicas:
         raise LocalError(f"a quorum is a number from 1 to the {replicas} replicas, got {quorum!r}")
+
+
+def check_walk(walk: Walk) -> None:
+    """A walk that a message can take."""
+    if walk != Walk(walkers=walk.walkers, ttl=walk.ttl, reply=walk.reply):
+        raise LocalError(
+            "of the options of a walk only walkers=, ttl= and reply= mean anything for a message, "
+            f"which is not looked for and leaves no copies: leave the others out of {walk!r}"
+        )
+    if walk.ttl > WALK_TTL_MAX:
+        raise LocalError(f"a message walks at most {WALK_TTL_MAX} steps, got {walk!r}")
 
 
 def check_copies(replicas: object, quorum: object, if_version: int | None) -> None:

@@ -15,7 +15,8 @@ from .tasks import Task, Tasks
 #: Seconds for which an answer is waited for at the most: as long as the hops know its way back.
 OWN_S: Final = 30.0
 #: Memory: messages of our own whose answer is waited for; those of operations that were cancelled
-#: stay until their time is over. Three attempts of each of ``Config.operations_max``.
+#: stay until their time is over. Three attempts of each of ``Config.operations_max``; a walk has
+#: more, and where too many of them are under way the oldest is forgotten, and tried again.
 OWN_MAX: Final = 32_768
 
 
@@ -63,13 +64,14 @@ class Dispatcher:
         body: bytes,
         hearing: Hearing,
         issuer: bytes = b"",
+        ttl: int = TTL_MAX,
     ) -> tuple[bytes, Forwarding]:
         """Offers a message to its first hop; gives its id, which is to be given to ``forget``."""
         route = Route(
             flags=self.flags,
             id=self.random.randbytes(ROUTE_ID_SIZE),
             target=target,
-            ttl=TTL_MAX,
+            ttl=ttl,
             hops=0,
             style=style,
             issuer=issuer,
@@ -77,7 +79,9 @@ class Dispatcher:
         )
         asked: dict[bytes, None] = {}
         free_after = self.tasks.requests.free_after
-        forwarding = Forwarding(candidates, encode(route), free_after, asked, self.sent)
+        forwarding = Forwarding(
+            candidates, encode(route), free_after, asked, self.sent, walks=style.walks
+        )
         self._forget_old(now)
         self._own[route.id] = _Own(hearing, forwarding, now + OWN_S)
 

@@ -54,6 +54,7 @@ from .arguments import (
     check_plain,
     check_quorum,
     check_value,
+    check_walk,
     check_writer,
     checked_ttl_ms,
 )
@@ -87,6 +88,7 @@ from .timers import Timers
 from .unstructured.overlay import NO_OVERLAY, Unstructured
 from .upkeep import Upkeep
 from .via import Unstructured as UnstructuredVia
+from .via import Walk
 from .widening import Widenings
 
 # Looked up once: the hot path compares with it at every datagram.
@@ -270,6 +272,7 @@ class Engine:
         if self.overlay != "structured":
             self.unstructured = self._unstructured()
             served.update(self.unstructured.served)
+            self._messaging.walk_through(self.unstructured.view)
 
     def _unstructured(self) -> Unstructured:
         offers = self._running.offers
@@ -559,13 +562,18 @@ class Engine:
         public_key: bytes | None = None,
         routing: str = "recursive",
         reply: str = "path",
+        walk: Walk | None = None,
     ) -> OperationId:
         """Sends a message to any node, and waits for its answer: a ``Reply``.
 
         ``contact``: where the target is known to be; ``public_key``: or only its key. ``reply``:
-        whether the answer comes back along the "path" or "direct". Raises ``LocalError`` for a
-        topic, a payload or a way back that cannot be, and ``ValueTooLarge``.
+        whether the answer comes back along the "path" or "direct". ``walk``: it goes at random
+        through the unstructured overlay, and ``routing`` and ``reply`` count for nothing. Raises
+        ``LocalError`` for a topic, a payload or a way that cannot be, and ``ValueTooLarge``.
         """
+        if walk is not None:
+            self._in_unstructured(walk)
+            check_walk(walk)
         sending = self._messaging.sending(
             now,
             target,
@@ -574,7 +582,8 @@ class Engine:
             contact=contact,
             public_key=contact.public_key if contact is not None else public_key,
             routing=routing,
-            reply=reply,
+            reply=reply if walk is None else walk.reply,
+            walk=walk,
         )
         return self._begin(now, sending)
 

@@ -35,6 +35,8 @@ class Forwarding:
 
     The next one is offered it when the one before refuses, or has not said anything for as long as
     its answers take as a rule: that one may still have taken it, and whoever gets it twice sees so.
+    With ``walks`` it waits until the one before has surely failed, for two copies of a walker meet
+    nowhere again; and goes on to another where it was seen.
     ``asked``: the public keys of those that may have taken it, kept up to date; only they can bring
     back what comes of it.
     """
@@ -45,6 +47,7 @@ class Forwarding:
     asked: dict[bytes, None]
     #: Those of all messages together.
     sent: Sent
+    walks: bool = False
     taken: bool = attrs.field(default=False, init=False)
     #: Requests sent, retries included.
     messages: int = attrs.field(default=0, init=False)
@@ -62,7 +65,7 @@ class Forwarding:
             self._count()
             self._silent[contact.id] = None
             self.asked[contact.public_key] = None
-            self._next_at = now + self.free_after(contact)
+            self._next_at = inf if self.walks else now + self.free_after(contact)
             return Ask(contact, self.body)
         if more:
             return Wait(self._next_at)
@@ -71,7 +74,8 @@ class Forwarding:
     def on_reply(
         self, now: float, contact: Contact, message: Message, closer: list[Contact]
     ) -> None:
-        if isinstance(message, Taken) and message.status in (Taking.TAKEN, Taking.SEEN):
+        status = message.status if isinstance(message, Taken) else Taking.NOT_HERE
+        if status == Taking.TAKEN or (status == Taking.SEEN and not self.walks):
             # Seen: it has got there by another way, of ours or of somebody nearer.
             self.taken = True
             self.asked[contact.public_key] = None

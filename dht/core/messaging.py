@@ -61,6 +61,9 @@ from .sealing import (
 from .searches import Searches
 from .sending import Sending, SendingHome
 from .tasks import Task, Tasks
+from .unstructured.view import View
+from .via import Walk
+from .walking import Walks
 
 #: Public keys of nodes that were only known by their id, remembered: 100 B each.
 KEYS_MAX: Final = 1024
@@ -90,6 +93,7 @@ class Messaging:
     deliveries: Deliveries = attrs.field(init=False)
     dispatcher: Dispatcher = attrs.field(init=False)
     relay: Relay = attrs.field(init=False)
+    _walks: Walks = attrs.field(init=False)
     _sealer: Sealer = attrs.field(init=False)
     _flags: int = attrs.field(default=0, init=False)
     #: Id -> public key, the oldest first.
@@ -99,8 +103,10 @@ class Messaging:
         self._sealer = Sealer(self.identity, self.network, self.random)
         self.deliveries = Deliveries(self.emit)
         self.dispatcher = Dispatcher(tasks=self.tasks, random=self.random, sent=self.sent)
+        self._walks = Walks(self.searches.table)
         self.relay = Relay(
             table=self.searches.table,
+            walks=self._walks,
             tasks=self.tasks,
             home=self.home,
             on_reached=self._on_reached,
@@ -119,6 +125,10 @@ class Messaging:
     def flags(self, flags: int) -> None:
         self._flags = self.dispatcher.flags = self.relay.flags = flags
 
+    def walk_through(self, view: View) -> None:
+        """We live in the unstructured overlay: from now on messages walk from here, and through."""
+        self._walks.view = view
+
     # ---- sending ----
 
     def sending(
@@ -132,8 +142,10 @@ class Messaging:
         public_key: bytes | None,
         routing: str,
         reply: str,
+        walk: Walk | None = None,
     ) -> Sending | SendingHome:
-        """The machine that sends one message. Raises ``LocalError``, ``ValueTooLarge``."""
+        """The machine that sends one message, on a ``walk`` or by distance. Raises ``LocalError``,
+        ``ValueTooLarge``."""
         check_payload(payload)
         letter = Letter(self.random.randbytes(MESSAGE_ID_SIZE), check_topic(topic), payload)
         issuer = self._issuer() if reply == "direct" else b""
@@ -147,13 +159,15 @@ class Messaging:
                 ),
             )
         table = self.searches.table
-        known = table.get(target)
+        known = table.get(target) if walk is None else self._walks.where(target)
         if known is not None:
             public_key = known.public_key
         who = encode(Find(self._flags, key_bytes(target), _WHO_COUNT, 0))
         search: Search | None = None
         at: Contact | None = None
-        if routing == "iterative":
+        if walk is not None:
+            at = known or contact
+        elif routing == "iterative":
             at = known or contact
             if at is None:
                 # As many at once as a lookup: one at a time would wait for each that is dead.
@@ -167,6 +181,8 @@ class Messaging:
             at=at,
             search=search,
             issuer=issuer,
+            walk=walk,
+            walks=self._walks,
             table=table,
             sealer=self._sealer,
             dispatcher=self.dispatcher,
@@ -242,7 +258,8 @@ class Messaging:
     # ---- being reached ----
 
     def _on_reached(self, now: float, route: Route, opened: Opened, back: Back) -> None:
-        if route.style == Style.RECORD:
+        carries = Style(route.style).carries
+        if carries is Style.RECORD:
             back(now, self._answer_record(now, route, True) or b"")  # noqa: FBT003
             return
         try:
@@ -253,7 +270,7 @@ class Messaging:
         sender = noise.remote_public
         if sender == self.identity.public_key:
             return
-        if route.style == Style.DIRECT:
+        if carries is Style.DIRECT:
             back = self._straight(route, opened, sender, back)
         self.deliveries.arrived(now, sender, letter, partial(self._seal_answer, noise, back))
 
@@ -297,8 +314,11 @@ class Messaging:
 
     def _answer_record(self, now: float, route: Route, last: bool) -> bytes | None:  # noqa: FBT001
         """Our own answer to a record request, with our contact before it; see ``relay``."""
-        if route.style != Style.RECORD or not self.home.serves:
+        style = Style(route.style)
+        if style.carries is not Style.RECORD or not self.home.serves:
             return None
+        if style.walks and last and int.from_bytes(route.target) != self.identity.id:
+            return b""  # who walks looks for one node only
         try:
             _, request = decode_untrusted(_NO_ID + route.body)
         except RemoteError:

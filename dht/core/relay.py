@@ -2,9 +2,10 @@
 
 Everything that keeps this from being a weapon is in this file. A message goes only to a contact of
 our own table that is strictly nearer to its target than we are, so it ends by itself and never
-comes back; it is taken only from somebody who has shown that he is where he writes from; and an
-answer is taken only from those whom we passed the message on to, and goes only to the one that we
-had it from, once.
+comes back; or, if it walks, to one neighbour at a time, so many times and never twice to the same;
+it is taken only from somebody who has shown that he is where he writes from; and an answer is
+taken only from those whom we passed the message on to, and goes only to the one that we had it
+from, once.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import attrs
 
 from ..contacts import Contact
 from ..wire.codec import encode
-from ..wire.messages import TTL_MAX, Returned, Route, Taken, Taking
+from ..wire.messages import TTL_MAX, WALK_TTL_MAX, Returned, Route, Style, Taken, Taking
 from .admission import admission_source
 from .channel.face import Opened
 from .dialback import Allowance
@@ -22,6 +23,7 @@ from .forwarding import OFFERS_MAX, Bringing, Forwarding, Sent
 from .home import Home
 from .routing import RoutingTable
 from .tasks import Task, Tasks
+from .walking import Walks
 
 #: Memory: messages whose way back is known, about 600 B each. Threat: a flood of messages makes us
 #: forget the way of another's; it has to come from many sources, each of which has its share below.
@@ -63,6 +65,7 @@ class Relay:
     """Serves ``Route`` and ``Returned``. Never raises for what a peer sends."""
 
     table: RoutingTable
+    walks: Walks
     tasks: Tasks
     home: Home
     on_reached: Reached
@@ -124,7 +127,7 @@ class Relay:
             return Taking.TAKEN if known.previous.id == asker.id else Taking.SEEN
         if int.from_bytes(route.target) == self.table.own_id:
             return Taking.TAKEN
-        if not self.home.serves:
+        if not self.home.serves or (Style(route.style).walks and self.walks.view is None):
             return Taking.NOT_HERE
         source = admission_source(opened.source, opened.public_key)
         if not (self._per_source.take(now, source) and self._in_all.take(now, b"")):
@@ -142,7 +145,9 @@ class Relay:
         if target == self.table.own_id:
             self.on_reached(now, route, opened, back)
             return
-        candidates = self.nearer(target, without=asker.id) if route.ttl else []
+        walks = Style(route.style).walks
+        ttl = route.ttl if walks else min(route.ttl, TTL_MAX)
+        candidates = self._onward(target, walks, asker) if ttl else []
         answer = self.answer(now, route, not candidates)
         if answer is not None or not candidates:
             back(now, answer or b"")
@@ -152,14 +157,15 @@ class Relay:
             flags=self.flags,
             id=route.id,
             target=route.target,
-            ttl=route.ttl - 1,
-            hops=min(route.hops + 1, TTL_MAX),  # which a liar may have set to anything
+            ttl=ttl - 1,
+            hops=min(route.hops + 1, WALK_TTL_MAX),  # which a liar may have set to anything
             style=route.style,
             issuer=route.issuer,
             body=route.body,
         )
+        free_after = self.tasks.requests.free_after
         forwarding = Forwarding(
-            candidates, encode(onward), self.tasks.requests.free_after, path.asked, self.sent
+            candidates, encode(onward), free_after, path.asked, self.sent, walks=walks
         )
 
         def stepped(now: float, task: Task) -> None:
@@ -167,6 +173,11 @@ class Relay:
                 back(now, self.answer(now, route, True) or b"")  # noqa: FBT003
 
         self.tasks.spawn(now, forwarding, stepped)
+
+    def _onward(self, target: int, walks: bool, asker: Contact) -> list[Contact]:  # noqa: FBT001
+        if walks:
+            return self.walks.onward(target, without=(asker.id,))
+        return self.nearer(target, without=asker.id)
 
     def _path(self, now: float, route_id: bytes) -> _Path | None:
         path = self._paths.get(route_id)

@@ -2,10 +2,13 @@
 
 It goes through up to three stages: who the target is (its public key, if only its id is known),
 where it is (only with ``routing="iterative"``, which speaks to it directly), and the message
-itself. The message is tried again over another first hop when no answer has come in time.
+itself. The message is tried again over another first hop when no answer has come in time. On a walk
+each attempt is several walkers, and the first answer counts; where the target is known, the first
+attempt goes straight to it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final, final
 
@@ -14,7 +17,7 @@ import attrs
 from ..contacts import Contact
 from ..errors import DHTError, NoPeers, RemoteError
 from ..keyspace import Key, key_bytes
-from ..wire.messages import Message, Returned, Style
+from ..wire.messages import TTL_MAX, Message, Returned, Style
 from .channel.noise import Initiator
 from .dispatch import Dispatcher
 from .forwarding import OFFERS_MAX, Forwarding
@@ -23,6 +26,8 @@ from .operations import Local, Search
 from .outcomes import Outcome, Reply
 from .routing import RoutingTable
 from .sealing import Sealer, Verdict, unpack_answer_untrusted
+from .via import Walk
+from .walking import WALK_ATTEMPTS_S, Walks
 
 #: Seconds in which the answer to each attempt has to come. The first is long enough for a path of
 #: five hops one of which is dead; the last for a server that takes its time. Guess. Together they
@@ -38,11 +43,20 @@ _REASONS: Final = {
 
 @attrs.define(eq=False)
 class _Attempt:
-    """One way that the message, or the question who the target is, was sent."""
+    """The message, or the question who the target is, sent once: one way, or several walkers."""
 
-    forwarding: Forwarding
     #: Opens the answer; None: it asks who the target is.
     noise: Initiator | None = attrs.field(repr=False)
+    #: Ways that have not ended yet.
+    open: int
+
+
+@attrs.define(eq=False)
+class _Way:
+    """One of them."""
+
+    attempt: _Attempt
+    ended: bool = False
 
 
 @final
@@ -50,8 +64,9 @@ class _Attempt:
 class Sending:
     """One message of ours. ``named``: whom the answer to "who is that" names, or ``RemoteError``.
 
-    ``search`` finds the target, where the message is to go straight to it; ``issuer`` is our own
-    packed contact, where the answer is to come straight to us.
+    ``search`` finds the target, where the message is to go straight to it; ``walk``: it goes at
+    random instead; ``issuer`` is our own packed contact, where the answer is to come straight to
+    us.
     """
 
     target: Key
@@ -63,6 +78,8 @@ class Sending:
     at: Contact | None
     search: Search | None
     issuer: bytes = attrs.field(repr=False)
+    walk: Walk | None
+    walks: Walks
     table: RoutingTable
     sealer: Sealer
     dispatcher: Dispatcher
@@ -76,7 +93,9 @@ class Sending:
     goes_on: bool = attrs.field(default=False, init=False)
     #: Called when something came that is not the answer to a request of this machine.
     wake: Callable[[float], object] = attrs.field(default=lambda _now: None)
-    _attempts: dict[bytes, _Attempt] = attrs.field(factory=dict, init=False)
+    #: By the id of the route.
+    _ways: dict[bytes, Forwarding] = attrs.field(factory=dict, init=False)
+    _newest: _Attempt | None = attrs.field(default=None, init=False)
     _tried: int = attrs.field(default=0, init=False)
     _until: float = attrs.field(default=-inf, init=False)
     #: First hops of earlier attempts: another one is taken while there are others.
@@ -103,7 +122,7 @@ class Sending:
                 self._fail("nobody knows where it is")
             elif now < self._until:
                 return Wait(self._until)
-            elif self._tried < len(ATTEMPTS_S):
+            elif self._tried < len(self._attempts_s):
                 self._try(now)
             else:
                 self._fail("no answer came")
@@ -141,7 +160,7 @@ class Sending:
         self.on_key(self.target, public_key)
 
     def _try(self, now: float) -> None:
-        self._until = now + ATTEMPTS_S[self._tried]
+        self._until = now + self._attempts_s[self._tried]
         self._tried += 1
         noise: Initiator | None = None
         style, body = Style.RECORD, self.who
@@ -152,66 +171,80 @@ class Sending:
             except RemoteError:
                 self._fail("its public key is none that anybody can have")
                 return
-        candidates = self._first_hops()
-        if not candidates:
+        ways = self._first_hops() if self.walk is None else self._walkers(self.walk)
+        if not ways:
             self._fail("no node is known that it could go through")
             return
-        self._used[candidates[0].id] = None
-        own_id: list[bytes] = []
-
-        def hearing(now: float, returned: Returned | None, peer: Contact | None) -> bool:
-            return self._hear(now, own_id[0] if own_id else b"", returned, peer)
-
-        route_id, forwarding = self.dispatcher.dispatch(
-            now,
-            target=key_bytes(self.target),
-            style=style,
-            candidates=candidates,
-            body=body,
-            hearing=hearing,
-            issuer=self.issuer if style is Style.DIRECT else b"",
-        )
-        own_id.append(route_id)
+        self._newest = attempt = _Attempt(noise, len(ways))
+        for candidates in ways:
+            self._used[candidates[0].id] = None
+            route_id, forwarding = self.dispatcher.dispatch(
+                now,
+                target=key_bytes(self.target),
+                style=style if self.walk is None else style.walking,
+                candidates=candidates,
+                body=body,
+                hearing=partial(self._hear, _Way(attempt)),
+                issuer=self.issuer if style is Style.DIRECT else b"",
+                ttl=TTL_MAX if self.walk is None else self.walk.ttl,
+            )
+            self._ways[route_id] = forwarding
         if self.settled:
-            self.dispatcher.forget(route_id)
-        self._attempts[route_id] = _Attempt(forwarding, noise)
+            self._settle()
 
-    def _first_hops(self) -> list[Contact]:
+    def _walkers(self, walk: Walk) -> list[list[Contact]]:
+        """The first hops of each; only one, while the target may be where we think it is."""
+        at = self.at or self.walks.where(self.target)
+        if at is not None and self._tried == 1:
+            return [[at, *self.walks.onward(self.target, without=(at.id,))]]
+        return self.walks.starts(self.target, walk.walkers)
+
+    def _first_hops(self) -> list[list[Contact]]:
         if self.at is not None:
-            return [self.at]
+            return [[self.at]]
         nearest = self.table.closest(self.target, OFFERS_MAX + len(self._used))
         others = [contact for contact in nearest if contact.id not in self._used]
-        return (others or nearest)[:OFFERS_MAX]
+        hops = (others or nearest)[:OFFERS_MAX]
+        return [hops] if hops else []
 
-    def _hear(
-        self, now: float, route_id: bytes, returned: Returned | None, peer: Contact | None
-    ) -> bool:
+    @property
+    def _attempts_s(self) -> tuple[float, ...]:
+        return ATTEMPTS_S if self.walk is None else WALK_ATTEMPTS_S
+
+    def _hear(self, way: _Way, now: float, returned: Returned | None, peer: Contact | None) -> bool:
         """What came back for one attempt; the newest one fails at once if it can come to nothing,
         of an older one only an answer counts."""
-        attempt = self._attempts.get(route_id)
         if self.settled:
             return False
         if returned is None or not returned.body:
-            if attempt is None or route_id == next(reversed(self._attempts)):
-                self._until = now
+            if self._ends(now, way):
                 if returned is None and self.search is not None and self.at is not None:
                     self._wrong[self.at.packed] = None
                     self.at = None  # the search goes on
                 self._wake(now)
             return True
-        assert attempt is not None, "an answer does not come before its message has left"
-        if attempt.noise is None:
-            heard = peer is not None and self._hear_who(now, returned, peer)
+        noise = way.attempt.noise
+        if noise is None:
+            heard = peer is not None and self._hear_who(now, way, returned, peer)
         else:
-            heard = self._hear_answer(now, attempt.noise, returned)
+            heard = self._hear_answer(now, noise, returned)
         if heard:
             self._wake(now)
         return heard
 
-    def _hear_who(self, now: float, returned: Returned, peer: Contact) -> bool:
-        if self.public_key is not None:
+    def _ends(self, now: float, way: _Way) -> bool:
+        """This way leads nowhere. Was it the last one of the newest attempt?"""
+        way.attempt.open -= not way.ended
+        way.ended = True
+        if way.attempt is not self._newest or way.attempt.open > 0:
             return False
         self._until = now
+        return True
+
+    def _hear_who(self, now: float, way: _Way, returned: Returned, peer: Contact) -> bool:
+        if self.public_key is not None:
+            return False
+        self._ends(now, way)
         try:
             named = self.named(returned.body, peer)
         except RemoteError:
@@ -219,6 +252,9 @@ class Sending:
         for contact in named:
             if contact.id == self.target:  # nobody can name another key for this id
                 self._learn(contact.public_key)
+                if self.walk is not None:
+                    self.at = contact
+                self._until = now
                 self._tried = 0  # that was only the question
                 self._used.clear()
                 break
@@ -251,18 +287,18 @@ class Sending:
 
     def _messages(self) -> int:
         searched = 0 if self.search is None else self.search.trace(0.0, "").messages
-        return searched + sum(each.forwarding.messages for each in self._attempts.values())
+        return searched + sum(forwarding.messages for forwarding in self._ways.values())
 
     def _fail(self, why: str) -> None:
         self.error = NoPeers(
             f"message to {self.target!r}: {why} (attempt {max(1, self._tried)} of "
-            f"{len(ATTEMPTS_S)}; tried {self.local.tried()})"
+            f"{len(self._attempts_s)}; tried {self.local.tried()})"
         )
         self._settle()
 
     def _settle(self) -> None:
         self.settled = True
-        for route_id in self._attempts:
+        for route_id in self._ways:
             self.dispatcher.forget(route_id)
 
 

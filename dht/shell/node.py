@@ -35,7 +35,7 @@ from ..core.engine import Engine
 from ..core.events import OperationFinished, OperationId
 from ..core.operations import Shared
 from ..core.outcomes import GetOutcome, LookupOutcome, Members, PutOutcome, Reply
-from ..core.via import RECURSIVE, Structured, Via, search_via
+from ..core.via import RECURSIVE, Structured, Via, Walk, search_via
 from ..errors import InternalError, LocalError, NoPeers, QuorumNotReached
 from ..identity import Identity
 from ..keyspace import Key, content_key, plain_key, record_name, signed_key, topic_key
@@ -404,16 +404,20 @@ class Node:
         payload: bytes,
         *,
         topic: str = "",
-        via: str | Structured | None = None,
+        via: str | Structured | Walk | None = None,
     ) -> bytes:
         """The answer of any node to a message of up to 800 bytes: what its ``serve`` of this topic
         returned. Only that node can read it, and only it can have answered.
 
         ``node_id``: the ``id`` of a node, a contact, or a ``dht://`` URI. The message is passed on
         from node to node unless ``via=Structured(routing="iterative")`` says to look the node up
-        and speak to it. It is tried up to three times in 20 seconds, and delivered once; a node
-        that restarts in between may get it again. Raises ``NoPeers`` when no answer comes, or when
-        nobody serves the topic there; and ``ValueTooLarge``.
+        and speak to it. In the unstructured overlay it walks: ``via="walk"``, or ``Walk`` with
+        ``walkers``, ``ttl`` and ``reply`` alone, takes it at random from neighbour to neighbour
+        until somebody knows the node.
+
+        It is tried up to three times in 20 seconds, and delivered once; a node that restarts in
+        between may get it again. Raises ``NoPeers`` when no answer comes, or when nobody serves the
+        topic there; and ``ValueTooLarge``.
         """
         contact = parse_uri(node_id) if isinstance(node_id, str) else node_id
         if not isinstance(contact, Key | Contact):
@@ -421,11 +425,18 @@ class Node:
                 "a node is the dht.Key in its id, a dht.Contact or a dht:// URI, got "
                 f"{node_id!r}; Key.from_hex() reads an id from text"
             )
-        search = RECURSIVE if via is None else self._via(via)
-        if not isinstance(search, Structured):
-            raise LocalError(f"a message goes by the routing table, got via={via!r}")
-        if search.disjoint > 1:
+        search = self._via(via)
+        way: dict[str, Any]
+        if isinstance(search, Walk):
+            way = {"walk": search}
+        elif not isinstance(search, Structured):
+            raise LocalError(f"a message goes by the routing table or on a walk, got via={via!r}")
+        elif search.disjoint > 1:
             raise LocalError(f"a message goes one way: leave disjoint= out of {via!r}")
+        else:
+            if via is None:
+                search = RECURSIVE
+            way = {"routing": search.routing, "reply": search.reply}
         reply = await self._pump.operate(
             Reply,
             self._engine.start_send,
@@ -433,8 +444,7 @@ class Node:
             payload,
             topic=topic,
             contact=None if isinstance(contact, Key) else contact,
-            routing=search.routing,
-            reply=search.reply,
+            **way,
         )
         return reply.payload
 

@@ -23,6 +23,8 @@ ROUTE_ID_SIZE = 8
 #: Hops of a route. Threat: one that never ends. Each hop gains at least one bit, in the mean 4.3
 #: with 8 contacts a bucket and 5.7 with 20: 16 reach across a network of 2 ** 60 nodes.
 TTL_MAX = 16
+#: Hops of a route that walks, which gains nothing by any of them: as far as a search walks.
+WALK_TTL_MAX = 64
 #: Contacts that a request may ask for; no datagram holds more than 30.
 COUNT_MAX = 64
 #: Memory, and what a page may say: the members of a topic that a holder keeps.
@@ -100,6 +102,28 @@ class Style(IntEnum):
     RECORD = 2
     """A ``Find`` or a ``Get`` of the target; answered along the path by the first that holds the
     record, else by the node that knows nobody nearer."""
+    WALK_PATH = 3
+    """As ``PATH``, but it goes from neighbour to neighbour of the unstructured overlay, at random,
+    until somebody knows the target."""
+    WALK_DIRECT = 4
+    """As ``DIRECT``, on such a walk."""
+    WALK_RECORD = 5
+    """As ``RECORD``, on such a walk; where it ends nothing is answered."""
+
+    @property
+    def walks(self) -> bool:
+        """Does it go at random?"""
+        return self >= Style.WALK_PATH
+
+    @property
+    def carries(self) -> "Style":
+        """The same without the walk: what it carries, and which way its answer comes back."""
+        return Style(self % Style.WALK_PATH)
+
+    @property
+    def walking(self) -> "Style":
+        """The same on a walk."""
+        return Style(self.carries + Style.WALK_PATH)
 
 
 class DialStatus(IntEnum):
@@ -145,8 +169,9 @@ _Budget = Annotated[int, Meta(ge=0, le=BUDGET_MAX)]
 #: A packed contact, or nothing.
 _Issuer = Annotated[bytes, Meta(max_length=CONTACT6_SIZE)]
 _RouteId = Annotated[bytes, Meta(min_length=ROUTE_ID_SIZE, max_length=ROUTE_ID_SIZE)]
-_Hops = Annotated[int, Meta(ge=0, le=TTL_MAX)]
-_Style = Annotated[int, Meta(ge=0, le=2)]
+#: Of a route that does not walk, no more than ``TTL_MAX`` count.
+_Hops = Annotated[int, Meta(ge=0, le=WALK_TTL_MAX)]
+_Style = Annotated[int, Meta(ge=0, le=5)]
 _ContactOrNone = Annotated[bytes, Meta(max_length=CONTACT6_SIZE)]
 _Body = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
 
@@ -372,7 +397,8 @@ class Holders(_Message, frozen=True, tag=39):
 
 
 class Route(_Message, frozen=True, tag=40):
-    """Pass this on to somebody nearer to ``target``; or take it, if that is you.
+    """Pass this on to somebody nearer to ``target``, or, if it walks, to anybody; or take it, if
+    that is you.
 
     ``id`` is another one for each attempt. ``ttl``: how often it may still be passed on; ``hops``:
     how often it was. ``style`` is a ``Style``. ``issuer``: the packed contact of whoever wants the

@@ -18,6 +18,7 @@ from dht.keyspace import KEY_BITS, Key, key_bytes
 from dht.wire.messages import (
     CLIENT,
     TTL_MAX,
+    WALK_TTL_MAX,
     WANT_IPV4,
     Answer,
     Request,
@@ -251,13 +252,13 @@ def test_at_the_end_of_its_life_a_message_is_not_passed_on() -> None:
     assert [each.body for each in here.before.heard_of(Returned)] == [b""]
 
 
-@pytest.mark.parametrize("hops", [0, 1, TTL_MAX])
+@pytest.mark.parametrize("hops", [0, 1, TTL_MAX, WALK_TTL_MAX])
 def test_a_life_ends_whatever_a_hop_says_of_the_way_so_far(hops: int) -> None:
     here = crossing()
     here.give(route(here.target(), ttl=1, hops=hops))
     [(_, passed)] = here.passed_on()
     assert passed.ttl == 0
-    assert passed.hops <= TTL_MAX
+    assert passed.hops == min(hops + 1, WALK_TTL_MAX)
 
 
 def test_a_message_that_comes_again_is_not_passed_on_again() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -9,27 +10,29 @@ import trio.testing
 
 import dht
 from dht.core.sealing import PAYLOAD_MAX
+from dht.core.via import Walk
 from dht.errors import LocalError, NodeClosed, NoPeers, ValueTooLarge
 from dht.shell.node import Node
 from tests.shell.virtual import VirtualNetwork, cancelled_at_step, run
 
 
 @asynccontextmanager
-async def nodes(count: int) -> AsyncIterator[list[Node]]:
+async def nodes(count: int, **options: Any) -> AsyncIterator[list[Node]]:
     """A network of so many nodes that know each other."""
     network = VirtualNetwork()
     async with AsyncExitStack() as stack:
         opened: list[Node] = []
         for _ in range(count):
             bootstrap = [opened[0].uri] if opened else []
-            opened.append(await stack.enter_async_context(network.open(bootstrap=bootstrap)))
+            node = await stack.enter_async_context(network.open(bootstrap=bootstrap, **options))
+            opened.append(node)
         await trio.sleep(5)
         yield opened
 
 
-def with_nodes(count: int, test: Callable[..., Awaitable[None]]) -> None:
+def with_nodes(count: int, test: Callable[..., Awaitable[None]], **options: Any) -> None:
     async def main() -> None:
-        async with nodes(count) as opened:
+        async with nodes(count, **options) as opened:
             await test(*opened)
             await trio.sleep(60)
             for node in opened:
@@ -86,6 +89,44 @@ def test_a_message_is_answered_whoever_is_named_and_whichever_way_it_goes() -> N
             assert told == [(b"hello", alice.id)] * 12
 
     with_nodes(3, test)
+
+
+@pytest.mark.parametrize("overlay", ["unstructured", "both"])
+def test_in_the_unstructured_overlay_a_message_walks(overlay: str) -> None:
+    async def test(alice: Node, bob: Node, carol: Node) -> None:
+        async with serving(carol, "chat"):
+            for target in (carol.id, carol.uri, carol._engine.contact):
+                for via in (
+                    None,
+                    "walk",
+                    Walk(walkers=2, ttl=3),
+                    Walk(walkers=2, reply="direct"),
+                ):
+                    assert await alice.send(target, b"hello", topic="chat", via=via) == b"olleh"
+        with pytest.raises(LocalError, match="walkers=, ttl= and reply="):
+            await alice.send(carol.id, b"", via=Walk(bias=True))
+        with pytest.raises(LocalError, match="on a walk"):
+            await alice.send(carol.id, b"", via="flood")
+        with pytest.raises(NoPeers):
+            await alice.send(dht.Key(7), b"", via="walk")
+
+    with_nodes(3, test, overlay=overlay)
+
+
+def test_where_there_is_no_such_overlay_nothing_walks() -> None:
+    async def test(alice: Node, bob: Node) -> None:
+        with pytest.raises(LocalError, match="overlay='both'"):
+            await alice.send(bob.id, b"", via="walk")
+
+    with_nodes(2, test)
+
+
+def test_where_there_is_no_table_nothing_goes_by_it() -> None:
+    async def test(alice: Node, bob: Node) -> None:
+        with pytest.raises(LocalError, match="overlay='both'"):
+            await alice.send(bob.id, b"", via="structured")
+
+    with_nodes(2, test, overlay="unstructured")
 
 
 def test_without_a_topic_there_is_one_too_and_a_node_may_write_to_itself() -> None:

@@ -303,6 +303,16 @@ def _messages() -> list[wire.Message]:
             contacts4=packed4,
             contacts6=packed6,
         ),
+        wire.Route(
+            flags=wire.WANT_IPV4,
+            id=REQUEST_ID[::-1],
+            target=bytes(range(32)),
+            ttl=wire.WALK_TTL_MAX - 20,
+            hops=20,
+            style=wire.Style.WALK_PATH,
+            issuer=b"",
+            body=value_of_size(200),
+        ),
     ]
 
 

@@ -99,13 +99,13 @@ LARGEST: list[Message] = [
         flags=FLAGS_MAX,
         id=bytes(8),
         target=KEY32,
-        ttl=wire.TTL_MAX,
-        hops=wire.TTL_MAX,
-        style=2,
+        ttl=wire.WALK_TTL_MAX,
+        hops=wire.WALK_TTL_MAX,
+        style=5,
         issuer=bytes(50),
         body=bytes(96 + 8 + 1 + 64 + 800),
     ),
-    wire.Returned(flags=FLAGS_MAX, id=bytes(8), hops=wire.TTL_MAX, body=bytes(1082)),
+    wire.Returned(flags=FLAGS_MAX, id=bytes(8), hops=wire.WALK_TTL_MAX, body=bytes(1082)),
     wire.Taken(time_s=SECONDS_MAX, status=3),
     wire.Browse(flags=FLAGS_MAX, key=KEY32, start=KEY32, count=COUNT_MAX),
     wire.Page(
@@ -373,10 +373,10 @@ _WRONG_OF: dict[tuple[type, str], tuple[Any, ...]] = {
     (wire.Search, "kind"): (4,),
     (wire.Holders, "kind"): (4,),
     (wire.Taken, "status"): (len(wire.Taking),),
-    (wire.Route, "ttl"): (wire.TTL_MAX + 1,),
-    (wire.Route, "hops"): (wire.TTL_MAX + 1,),
+    (wire.Route, "ttl"): (wire.WALK_TTL_MAX + 1,),
+    (wire.Route, "hops"): (wire.WALK_TTL_MAX + 1,),
     (wire.Route, "style"): (len(wire.Style),),
-    (wire.Returned, "hops"): (wire.TTL_MAX + 1,),
+    (wire.Returned, "hops"): (wire.WALK_TTL_MAX + 1,),
 }
 
 

@@ -71,6 +71,11 @@ class View:
 
     # ---- reading ----
 
+    def get(self, node_id: int) -> Contact | None:
+        """The neighbour with this id."""
+        entry = self._entries.get(node_id)
+        return None if entry is None else entry.contact
+
     def contacts(self) -> list[Contact]:
         """All neighbours, in no order that says anything."""
         return [entry.contact for entry in self._entries.values()]
