@@ -300,7 +300,7 @@ def judge_with_goal(pieces: Sequence[Figures]) -> Verdict:
     f"message",
     pieces=NETWORKS * len(WAYS),
     judge=judge_with_goal,
-    reduced=Reduced(pieces=len(WAYS), scale=0.3),
+    reduced=Reduced(pieces=len(WAYS), scale=0.2),
 )
 def messages_recursive(seed: int, scale: float) -> Figures:
     """One network, one way."""
