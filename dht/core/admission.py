@@ -31,19 +31,25 @@ def admission_source(source: Address, peer_key: bytes) -> bytes:
 @final
 class Buckets:
     """Leaky buckets by name. Through each of them, over any stretch of time, comes at most
-    ``burst`` and ``rate`` for each second of it."""
+    ``burst`` and ``rate`` for each second of it. ``names_max`` are remembered at the most."""
 
-    def __init__(self, rate: float, burst: float) -> None:
+    def __init__(self, rate: float, burst: float, *, names_max: int = SOURCES_MAX) -> None:
         self._rate = rate
         self._burst = burst
+        self._names_max = names_max
         # name -> (level, at), least recently used first
         self._levels: dict[bytes, tuple[float, float]] = {}
+
+    @classmethod
+    def a_minute(cls, count: int, *, names_max: int = SOURCES_MAX) -> "Buckets":
+        """So many a minute through each, all of them at once if need be."""
+        return cls(count / 60, count, names_max=names_max)
 
     def __len__(self) -> int:
         """How many names are remembered."""
         return len(self._levels)
 
-    def allow(self, now: float, name: bytes, amount: float = 1.0) -> bool:
+    def allow(self, now: float, name: bytes = b"", amount: float = 1.0) -> bool:
         """Is there room for this much? If not, nothing is taken."""
         level = self._level(now, name)
         admitted = level + amount <= self._burst
@@ -68,7 +74,7 @@ class Buckets:
 
     def _keep(self, name: bytes, level: float, now: float) -> None:
         self._levels[name] = (level, now)
-        if len(self._levels) > SOURCES_MAX:
+        if len(self._levels) > self._names_max:
             del self._levels[next(iter(self._levels))]
 
 

@@ -9,6 +9,7 @@ receives what is sent there; and of those who pass one on, each address gets one
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Final, final
 
@@ -17,6 +18,7 @@ import attrs
 from ..contacts import Address, Contact, is_ipv6, port_of
 from ..wire.codec import encode
 from ..wire.messages import Dial, Dialling, DialStatus, Message
+from .admission import Buckets
 from .machine import FINISHED, Ask, Finished, Wait
 from .routing import RoutingTable
 
@@ -42,27 +44,7 @@ PASSED_ON_MAX: Final = 3
 PORT_MIN: Final = 1024
 
 
-@final
-class Allowance:
-    """So many a minute of each source, all of them at once if need be: a leaky bucket each."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._max = per_minute
-        # source -> (level, at), least recently heard first
-        self._levels: dict[bytes, tuple[float, float]] = {}
-
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    def take(self, now: float, source: bytes) -> bool:
-        """Is there one left? Then it is taken."""
-        level, at = self._levels.pop(source, (0.0, now))
-        level = max(0.0, level - max(0.0, now - at) * self._max / 60)
-        allowed = level <= self._max - 1
-        self._levels[source] = (level + 1 if allowed else level, now)
-        if len(self._levels) > SOURCES_MAX:
-            del self._levels[next(iter(self._levels))]
-        return allowed
+_a_minute = partial(Buckets.a_minute, names_max=SOURCES_MAX)
 
 
 @final
@@ -114,17 +96,17 @@ class Dialler:
     first_this_minute: Callable[[float, Address], bool]
     #: The last wish of each asker, by its public key: the nonce, and what came of it.
     _wishes: dict[bytes, tuple[bytes, PassingOn]] = attrs.field(factory=dict, init=False)
-    _limits: dict[str, Allowance] = attrs.field(init=False)
+    _limits: dict[str, Buckets] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._limits = {
-            "reach asker": Allowance(REACH_PER_ASKER),
-            "reach subnet": Allowance(REACH_PER_SUBNET),
-            "reach": Allowance(IN_ALL),
-            "dial asker": Allowance(DIAL_PER_ASKER),
-            "dial subnet": Allowance(DIAL_PER_SUBNET),
-            "dial target": Allowance(DIAL_PER_TARGET_SUBNET),
-            "dial": Allowance(IN_ALL),
+            "reach asker": _a_minute(REACH_PER_ASKER),
+            "reach subnet": _a_minute(REACH_PER_SUBNET),
+            "reach": _a_minute(IN_ALL),
+            "dial asker": _a_minute(DIAL_PER_ASKER),
+            "dial subnet": _a_minute(DIAL_PER_SUBNET),
+            "dial target": _a_minute(DIAL_PER_TARGET_SUBNET),
+            "dial": _a_minute(IN_ALL),
         }
 
     def reach(
@@ -187,4 +169,4 @@ class Dialler:
         return DialStatus.BUSY
 
     def _take(self, now: float, *shares: tuple[str, bytes]) -> bool:
-        return all(self._limits[name].take(now, source) for name, source in shares)
+        return all(self._limits[name].allow(now, source) for name, source in shares)

@@ -16,9 +16,8 @@ import attrs
 from ..contacts import Contact
 from ..wire.codec import encode
 from ..wire.messages import TTL_MAX, WALK_TTL_MAX, Returned, Route, Style, Taken, Taking
-from .admission import admission_source
+from .admission import Buckets, admission_source
 from .channel.face import Opened
-from .dialback import Allowance
 from .forwarding import OFFERS_MAX, Bringing, Forwarding, Sent
 from .home import Home
 from .routing import RoutingTable
@@ -79,8 +78,12 @@ class Relay:
     forwarded: int = attrs.field(default=0, init=False)
     refused: int = attrs.field(default=0, init=False)
     _paths: dict[bytes, _Path] = attrs.field(factory=dict, init=False)
-    _per_source: Allowance = attrs.field(factory=lambda: Allowance(ROUTES_PER_SOURCE), init=False)
-    _in_all: Allowance = attrs.field(factory=lambda: Allowance(ROUTES_IN_ALL), init=False)
+    _per_source: Buckets = attrs.field(init=False)
+    _in_all: Buckets = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._per_source = Buckets.a_minute(ROUTES_PER_SOURCE)
+        self._in_all = Buckets.a_minute(ROUTES_IN_ALL, names_max=1)
 
     def __len__(self) -> int:
         """How many ways back are known."""
@@ -130,7 +133,7 @@ class Relay:
         if not self.home.serves or (Style(route.style).walks and self.walks.view is None):
             return Taking.NOT_HERE
         source = admission_source(opened.source, opened.public_key)
-        if not (self._per_source.take(now, source) and self._in_all.take(now, b"")):
+        if not (self._per_source.allow(now, source) and self._in_all.allow(now)):
             self.refused += 1
             return Taking.BUSY
         return Taking.TAKEN

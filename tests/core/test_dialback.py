@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dht.config import Config
 from dht.contacts import Address, Contact, contact_at, is_local, pack_address, port_of
+from dht.core.admission import Buckets
 from dht.core.checked import STRANGER_AGAIN_S, Checked
 from dht.core.dialback import (
     DIAL_PER_ASKER,
@@ -21,7 +22,6 @@ from dht.core.dialback import (
     REACH_PER_ASKER,
     REACH_PER_SUBNET,
     SOURCES_MAX,
-    Allowance,
     Dialler,
     PassingOn,
 )
@@ -61,11 +61,11 @@ def dial(
 
 
 def test_so_many_a_minute_are_allowed_and_all_of_them_at_once() -> None:
-    allowance = Allowance(3)
-    assert [allowance.take(0.0, b"a") for _ in range(4)] == [True, True, True, False]
-    assert allowance.take(0.0, b"b")
-    assert not allowance.take(19.9, b"a")
-    assert allowance.take(20.1, b"a")
+    allowance = Buckets.a_minute(3)
+    assert [allowance.allow(0.0, b"a") for _ in range(4)] == [True, True, True, False]
+    assert allowance.allow(0.0, b"b")
+    assert not allowance.allow(19.9, b"a")
+    assert allowance.allow(20.1, b"a")
 
 
 @given(
@@ -76,20 +76,20 @@ def test_over_any_time_no_source_has_more_than_its_allowance(
     per_minute: int, pauses: list[float]
 ) -> None:
     """Whatever the clock does; a step back gives nothing."""
-    allowance, now, latest, taken = Allowance(per_minute), 0.0, 0.0, 0
+    allowance, now, latest, taken = Buckets.a_minute(per_minute), 0.0, 0.0, 0
     forward = 0.0
     for pause in pauses:
         now += pause
         forward += max(0.0, now - latest)
         latest = now
-        taken += allowance.take(now, b"a")
+        taken += allowance.allow(now, b"a")
     assert taken <= per_minute + forward * per_minute / 60 + 1e-6
 
 
 def test_the_sources_that_are_remembered_are_bounded() -> None:
-    allowance = Allowance(1)
+    allowance = Buckets.a_minute(1, names_max=SOURCES_MAX)
     for number in range(SOURCES_MAX + 100):
-        assert allowance.take(0.0, number.to_bytes(4))
+        assert allowance.allow(0.0, number.to_bytes(4))
     assert len(allowance) == SOURCES_MAX
 
 

@@ -20,7 +20,6 @@ from dht.core.channel.handshakes import Starting
 from dht.core.channel.packets import INIT_ROOM, NO_TOKEN, REPLY
 from dht.core.channel.secure import SecureChannel
 from dht.core.checked import STRANGERS_REMEMBERED_MAX
-from dht.core.dialback import SOURCES_MAX
 from dht.core.engine import Engine
 from dht.core.events import PeerAdded
 from dht.core.knocks import OPEN_MAX
@@ -398,8 +397,6 @@ def test_no_container_grows_with_what_strangers_send() -> None:
     known_limits = {
         "Checked._at": STRANGERS_REMEMBERED_MAX,
         "Knocks.open": OPEN_MAX,
-        "Admission._levels": 4096,
-        "Allowance._levels": SOURCES_MAX,
         "Relay._paths": PATHS_MAX,
         "Requests._peers": PEERS_MAX,
         "Requests._late": LATE_MAX,

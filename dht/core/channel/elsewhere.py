@@ -13,8 +13,8 @@ from typing import final
 
 from ...contacts import Address
 from ...network import Secrets
+from ..admission import Buckets
 from .epochs import Epochs
-from .load import Buckets
 from .packets import (
     CHALLENGE,
     CID_SIZE,
@@ -63,7 +63,7 @@ class Elsewhere:
         self._secrets = secrets
         self._own_mac_key = secrets[0].mac_key(own_public_key)
         self._send = send
-        self._said = Buckets(NO_SESSION_PER_S, NO_SESSION_BURST)
+        self._said = Buckets(NO_SESSION_PER_S, NO_SESSION_BURST, names_max=1)
 
     # ---- a peer at another address ----
 

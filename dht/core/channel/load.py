@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import final
 
 from ...contacts import Address, is_local
-from ..admission import admission_source
+from ..admission import Buckets, admission_source
 
 #: Handshakes a second that are answered without a cookie; more is load. Guess: a quarter of a core.
 HANDSHAKES_PER_S = 1000.0
@@ -26,32 +26,6 @@ COOKIED_BURST = 5.0
 SOURCES_MAX = 4096
 
 
-@final
-class Buckets:
-    """Leaky buckets, one for each key that is asked about: ``burst`` at once, then ``rate`` a
-    second. At most ``keys_max`` are remembered, those that were asked about last."""
-
-    def __init__(self, rate: float, burst: float, *, keys_max: int = 1) -> None:
-        self._rate = rate
-        self._level_max = burst - 1.0
-        self._keys_max = keys_max
-        # key -> (level, at), least recently asked about first
-        self._levels: dict[bytes, tuple[float, float]] = {}
-
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    def allow(self, now: float, key: bytes = b"") -> bool:
-        """One more? What is refused costs nothing."""
-        level, at = self._levels.pop(key, (0.0, now))
-        level = max(0.0, level - max(0.0, now - at) * self._rate)
-        allowed = level <= self._level_max
-        self._levels[key] = (level + 1.0 if allowed else level, now)
-        if len(self._levels) > self._keys_max:
-            del self._levels[next(iter(self._levels))]
-        return allowed
-
-
 class Verdict(Enum):
     """What becomes of the first message of a handshake."""
 
@@ -65,8 +39,8 @@ class Gate:
     """Says of each first message whether its handshake is worth it."""
 
     def __init__(self) -> None:
-        self._all = Buckets(HANDSHAKES_PER_S, HANDSHAKES_BURST)
-        self._cookied = Buckets(COOKIED_PER_S, COOKIED_BURST, keys_max=SOURCES_MAX)
+        self._all = Buckets(HANDSHAKES_PER_S, HANDSHAKES_BURST, names_max=1)
+        self._cookied = Buckets(COOKIED_PER_S, COOKIED_BURST, names_max=SOURCES_MAX)
         self._loaded_until = float("-inf")
 
     def judge(self, now: float, source: Address, *, cookied: bool, crowded: bool) -> Verdict:

@@ -67,7 +67,7 @@ class Announcing:
     flags: int = attrs.field(default=0, init=False)
     announced: int = attrs.field(default=0, init=False)
     _allowance: Buckets = attrs.field(init=False)
-    #: (kind, key) -> index nodes that need not hear of it, as they are no news; None: everybody.
+    #: Records that wait to be announced, by kind and key.
     _waiting: dict[tuple[int, int], bool] = attrs.field(factory=dict, init=False)
     _gathering: bool = attrs.field(default=False, init=False)
     #: Of the round under way: where it goes on, and whom it is for (None: for all).

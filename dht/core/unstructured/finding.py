@@ -17,8 +17,9 @@ from ...wire.codec import contact_untrusted, encode, record_of_untrusted
 from ...wire.messages import Block, Copy, Done, Found, Get, Hit, Message, Nodes
 from ..machine import FINISHED, Ask, Finished, Wait
 from ..operations import Local
-from ..outcomes import GetOutcome, Outcome, Step, StepResult, Trace
+from ..outcomes import GetOutcome, Outcome, StepResult, Trace
 from ..transfer import Transfer
+from .asked import Log
 from .ways import Way
 
 #: Memory: copies and holders that are looked at in one search. Who found something else, or
@@ -27,17 +28,6 @@ HOLDERS_MAX = 16
 #: One of the two is there and says the truth, with half of them dead or lying three times in four;
 #: guess.
 HOLDERS_AT_ONCE = 2
-
-
-@attrs.define(eq=False)
-class _Asked:
-    """Somebody whom we asked ourselves."""
-
-    contact: Contact
-    asked_at: float
-    depth: int
-    rtt: float | None = None
-    result: StepResult = StepResult.PENDING
 
 
 @final
@@ -59,7 +49,7 @@ class Finding:
     goes_on: bool = attrs.field(default=False, init=False)
     way: Way = attrs.field(init=False)
     _started_at: float | None = attrs.field(default=None, init=False)
-    _asked: list[_Asked] = attrs.field(factory=list, init=False)
+    _log: Log = attrs.field(factory=Log, init=False)
     #: Holders that said that they hold it, to be asked for it: with their distance in hops.
     _holders: list[tuple[Contact, int]] = attrs.field(factory=list, init=False)
     _getting: dict[int, int] = attrs.field(factory=dict, init=False)
@@ -93,12 +83,12 @@ class Finding:
         if self._holders and len(self._getting) < HOLDERS_AT_ONCE:
             contact, hops = self._holders.pop(0)
             self._getting[contact.id] = hops
-            self._note(now, contact, hops)
+            self._log.note(now, contact, hops)
             get = Get(flags=self.flags, kind=self.kind, key=key_bytes(self.key), count=0)
             return Ask(contact, encode(get))
         step = self.way.next(now)
         if type(step) is Ask:
-            self._note(now, step.contact, 1)
+            self._log.note(now, step.contact, 1)
         elif step is FINISHED:
             if self._getting:
                 return Wait(None)
@@ -136,7 +126,7 @@ class Finding:
                 self._transfer.on_reply(now, contact, message, closer)
             return
         result = StepResult.RECORD if isinstance(message, Found) else StepResult.ANSWERED
-        self._hear(now, contact, result)
+        self._log.hear(now, contact, result)
         if contact.id in self._getting and isinstance(message, Found | Nodes):
             hops = self._getting.pop(contact.id)
             if isinstance(message, Found):
@@ -146,10 +136,10 @@ class Finding:
 
     def on_failure(self, now: float, contact: Contact) -> None:
         fetches = self._transfer is not None and contact.id == self._transfer.contact.id
-        if self._transfer is not None and fetches and not self._is_pending(contact):
+        if self._transfer is not None and fetches and not self._log.waits_for(contact):
             self._transfer.on_failure(now, contact)
             return
-        self._hear(now, contact, StepResult.SILENT)
+        self._log.hear(now, contact, StepResult.SILENT)
         if self._getting.pop(contact.id, None) is None:
             self.way.on_failure(now, contact)
 
@@ -220,24 +210,13 @@ class Finding:
             agreed=() if holder is None else (holder,),
             stale=(),
             empty=(),
-            trace=self._trace(now, holder, hops, stopped),
+            trace=self._trace(now, hops, stopped),
         )
 
-    def _trace(self, now: float, holder: Contact | None, hops: int, stopped: str) -> Trace:
+    def _trace(self, now: float, hops: int, stopped: str) -> Trace:
         assert self._started_at is not None
         costs = self.way.costs
-        besides = sum(each.depth > 1 for each in self._asked)
-        steps = [
-            Step(
-                contact=each.contact,
-                told_by=None,
-                depth=each.depth - 1,
-                asked_at=each.asked_at - self._started_at,
-                rtt=each.rtt,
-                result=each.result,
-            )
-            for each in self._asked
-        ]
+        besides = self._log.farther()
         return Trace(
             target=self.key,
             hops=hops,
@@ -245,23 +224,6 @@ class Finding:
             nodes=costs.nodes + besides,
             duplicates=costs.duplicates,
             elapsed=now - self._started_at,
-            steps=tuple(steps),
+            steps=self._log.steps(self._started_at),
             stopped=stopped,
         )
-
-    def _note(self, now: float, contact: Contact, depth: int) -> None:
-        self._asked.append(_Asked(contact, now, depth))
-
-    def _is_pending(self, contact: Contact) -> bool:
-        """Was it asked anything else than for a part of a value, and has not answered?"""
-        return any(
-            each.contact.id == contact.id and each.result is StepResult.PENDING
-            for each in self._asked
-        )
-
-    def _hear(self, now: float, contact: Contact, result: StepResult) -> None:
-        for each in reversed(self._asked):
-            if each.contact.id == contact.id and each.result is StepResult.PENDING:
-                each.result = result
-                each.rtt = None if result is StepResult.SILENT else now - each.asked_at
-                return

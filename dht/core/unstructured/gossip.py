@@ -1,9 +1,9 @@
 """The life of a view: joining, shuffling again and again, taking newcomers in.
 
 Everything that moves entries between nodes is in this file; which entries, ``view`` decides. Join:
-somebody who is known is asked for a list of peers; those are neighbours at once, and each starts a
-short random walk whose end takes the newcomer into its view, in the place of an entry that it gives
-to the newcomer. So a newcomer is known to as many as everybody else is, and nobody loses by it.
+somebody who is known is asked for a list of peers; those are neighbours at once, and some of them
+start a short random walk each, whose end takes the newcomer into its view, in the place of an entry
+that it gives to the newcomer. So a newcomer is known at once, and nobody loses by it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -61,10 +61,10 @@ FIRST_SHUFFLE_S = 1.0
 #: is said that there are no more: those who join at the same moment name each other at first.
 JOIN_AGAIN_S = 1.0
 JOIN_TRIES = 3
-#: Seeds that are asked at once by somebody with few neighbours: some may be as new as we; guess.
-SEEDS_ASKED = 3
 #: The pause grows with each attempt, up to so many times that long.
 JOIN_PAUSES = 20
+#: Seeds that are asked at once by somebody with few neighbours: some may be as new as we; guess.
+SEEDS_ASKED = 3
 #: With so many shuffles behind it a node has heard of index nodes, if there are any; guess.
 YOUNG_SHUFFLES = 3
 #: Neighbours that may turn out to be dead in one interval before the next begins: the dead vanish

@@ -302,6 +302,7 @@ class Unstructured:
                 name=name,
                 until=now + ttl_ms / 1000,
                 renew_at=self.publications.renewal_after(now),
+                copies=0 if placement.where == "publisher" else placement.copies,
             )
             on_begin = partial(self.publications.publish, publication)
         return self._placing(

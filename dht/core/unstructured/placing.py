@@ -21,8 +21,9 @@ from ...wire.codec import copy_of, encode
 from ...wire.messages import LEASE, Message, Shuffled, Status, Store, Stored
 from ..machine import FINISHED, Ask, Finished, Wait
 from ..operations import Local
-from ..outcomes import Outcome, PutOutcome, Refusal, Step, StepResult, Trace
+from ..outcomes import Outcome, PutOutcome, Refusal, StepResult, Trace
 from ..via import Placement
+from .asked import Log
 from .view import Entry
 
 #: Stores under way at once; guess, as a put to owners has.
@@ -69,15 +70,14 @@ class Publication:
     #: When the record ends, whatever is renewed.
     until: float
     renew_at: float
+    #: Copies that it has beside the publisher's.
+    copies: int = 0
     found: int = 0
 
-
-@attrs.define(eq=False)
-class _Asked:
-    contact: Contact
-    asked_at: float
-    rtt: float | None = None
-    result: StepResult = StepResult.PENDING
+    @property
+    def popularity(self) -> int:
+        """How often it was found everywhere, by chance: here it is one of so many."""
+        return self.found * (self.copies + 1)
 
 
 @final
@@ -125,7 +125,7 @@ class Placing:
     _aside: list[Contact] = attrs.field(factory=list, init=False)
     #: Whom to ask for its neighbours: the one who has stored last, or some candidate.
     _to_list: Contact | None = attrs.field(default=None, init=False)
-    _asked: list[_Asked] = attrs.field(factory=list, init=False)
+    _log: Log = attrs.field(factory=Log, init=False)
     _messages: int = attrs.field(default=0, init=False)
     _duplicates: int = attrs.field(default=0, init=False)
 
@@ -198,13 +198,13 @@ class Placing:
 
     def _ask(self, now: float, contact: Contact, body: bytes) -> Ask:
         self._messages += 1
-        self._asked.append(_Asked(contact, now))
+        self._log.note(now, contact)
         return Ask(contact, body)
 
     def on_reply(
         self, now: float, contact: Contact, message: Message, closer: list[Contact]
     ) -> None:
-        self._hear(now, contact, StepResult.ANSWERED)
+        self._log.hear(now, contact, StepResult.ANSWERED)
         if isinstance(message, Shuffled):
             if self._listing.pop(contact.id, None):
                 entries = list(self.read_list(now, contact, message))[1:]
@@ -225,7 +225,7 @@ class Placing:
             self._give_up(contact)
 
     def on_failure(self, now: float, contact: Contact) -> None:
-        self._hear(now, contact, StepResult.SILENT)
+        self._log.hear(now, contact, StepResult.SILENT)
         self._give_up(contact)
 
     def on_retry(self, contact: Contact) -> None:
@@ -263,13 +263,6 @@ class Placing:
         known.update(dict.fromkeys((each.id for each in contacts), True))
         self._candidates += contacts
 
-    def _hear(self, now: float, contact: Contact, result: StepResult) -> None:
-        for each in reversed(self._asked):
-            if each.contact.id == contact.id and each.result is StepResult.PENDING:
-                each.result = result
-                each.rtt = None if result is StepResult.SILENT else now - each.asked_at
-                return
-
     def _settle(self, now: float, stopped: str) -> None:
         self.settled = True
         assert self.record is not None
@@ -285,20 +278,10 @@ class Placing:
                 target=self.key,
                 hops=1 if len(self._stored) > 1 else 0,
                 messages=self._messages,
-                nodes=len({each.contact.id for each in self._asked}),
+                nodes=self._log.nodes(),
                 duplicates=self._duplicates,
                 elapsed=now - self._started_at,
-                steps=tuple(
-                    Step(
-                        contact=each.contact,
-                        told_by=None,
-                        depth=0,
-                        asked_at=each.asked_at - self._started_at,
-                        rtt=each.rtt,
-                        result=each.result,
-                    )
-                    for each in self._asked
-                ),
+                steps=self._log.steps(self._started_at),
                 stopped=stopped,
             ),
         )
@@ -346,8 +329,9 @@ class Publications:
         shares = self._shares() if due else {}
         for publication in due:
             publication.renew_at = self.renewal_after(now)
+            publication.copies = shares[publication.kind, publication.key]
             publication.found = 0
-        return [(each, shares[each.kind, each.key]) for each in due]
+        return [(each, each.copies) for each in due]
 
     def _shares(self) -> dict[tuple[int, int], int]:
         """How many copies each record has among all that are placed in the same manner."""
@@ -356,9 +340,8 @@ class Publications:
             alike.setdefault(publication.placement, []).append(publication)
         shares: dict[tuple[int, int], int] = {}
         for placement, publications in alike.items():
-            counts = copies_for(
-                [each.found for each in publications], placement.copies, placement.by
-            )
+            popularities = [each.popularity for each in publications]
+            counts = copies_for(popularities, placement.copies, placement.by)
             for publication, count in zip(publications, counts, strict=True):
                 shares[publication.kind, publication.key] = count
         return shares

@@ -90,8 +90,7 @@ class _Passing:
     version: int = -1
     #: Of a flood: what is under way here.
     task: Task | None = None
-
-    #: Who brought it, by walker and by how far it had come.
+    #: Who brought it, by walker and by how far it had come: what the allowance lets in, a minute.
     arrivals: dict[tuple[int, int], int] = attrs.field(factory=dict)
 
     def came(self, search: Search, asker: Contact) -> None:

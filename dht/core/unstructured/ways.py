@@ -37,10 +37,7 @@ RING_STEP = 2
 #: Seconds that a walker may take for one hop before it is taken for lost: its neighbour may turn
 #: out to be silent, twice in a row.
 HOP_MAX_S = 4.0
-#: Walkers of one search.
-WALKERS_MAX = 256
-
-#: A copy was found: the time, the copy, who holds it, hops from the issuer, who told us.
+#: A copy was found: the time, the copy, who holds it, and its hops from the issuer.
 OnCopy = Callable[[float, Copy, Contact, int], None]
 
 

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.contacts import Address, pack_address
+from dht.core.admission import Buckets
 from dht.core.channel.load import (
     COOKIED_BURST,
     COOKIED_PER_S,
     HANDSHAKES_BURST,
     HANDSHAKES_PER_S,
     LOAD_HOLD_S,
-    Buckets,
     Gate,
     Verdict,
 )
@@ -37,7 +37,7 @@ def test_no_more_than_the_burst_and_the_rate_comes_through(pauses: list[float]) 
 
 
 def test_each_key_has_a_bucket_of_its_own_and_the_least_used_is_forgotten() -> None:
-    buckets = Buckets(1.0, 1.0, keys_max=2)
+    buckets = Buckets(1.0, 1.0, names_max=2)
     assert buckets.allow(0.0, b"a")
     assert not buckets.allow(0.0, b"a")
     assert buckets.allow(0.0, b"b")

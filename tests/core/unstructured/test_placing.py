@@ -325,7 +325,12 @@ def test_a_retry_is_a_message() -> None:
 
 
 def publication(
-    number: int = 1, *, until: float = 1e9, renew_at: float = 0.0, **placement: Any
+    number: int = 1,
+    *,
+    until: float = 1e9,
+    renew_at: float = 0.0,
+    placed: int = 0,
+    **placement: Any,
 ) -> Publication:
     return Publication(
         kind=Kind.PLAIN,
@@ -336,6 +341,7 @@ def publication(
         name=b"",
         until=until,
         renew_at=renew_at,
+        copies=placed,
     )
 
 
@@ -367,6 +373,16 @@ def test_copies_go_to_what_was_found_since_the_last_time_among_those_placed_alik
     assert {int(each.key): copies for each, copies in publications.due(1.0)} == {1: 4, 2: 8, 3: 4}
     later = {int(each.key): copies for each, copies in publications.due(LEASE_S)}
     assert later == {1: 6, 2: 6, 3: 4}
+
+
+def test_a_record_with_many_copies_is_found_less_often_here_and_keeps_its_share() -> None:
+    publications = Publications(Random(1))
+    publications.publish(publication(1, by="proportional", copies=4, placed=1))
+    publications.publish(publication(2, by="proportional", copies=4, placed=7))
+    for _ in range(4):
+        publications.found(Kind.PLAIN, 1)
+    publications.found(Kind.PLAIN, 2)
+    assert {int(each.key): copies for each, copies in publications.due(1.0)} == {1: 4, 2: 4}
 
 
 def test_what_one_node_publishes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
