@@ -85,6 +85,7 @@ from .stats import Counters, EngineStats
 from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
+from .unstructured.finding import Finding
 from .unstructured.overlay import NO_OVERLAY, Unstructured
 from .upkeep import Upkeep
 from .via import Unstructured as UnstructuredVia
@@ -300,6 +301,7 @@ class Engine:
             flags=self._flags,
             operations_max=self.config.operations_max,
             emit=self._events.append,
+            on_end=self._on_ended,
             widenings=Widenings(
                 config=self.config,
                 random=self.random,
@@ -442,6 +444,8 @@ class Engine:
         self._check_kind(kind)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
+        if self.unstructured is not None and kind is not Kind.CONTENT:
+            self.unstructured.publications.withdraw(kind, key)  # what is renewed there is older
         replicas = config.replicas if replicas is None else replicas
         check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
@@ -740,6 +744,10 @@ class Engine:
                 "unstructured one only: say via='walk', 'flood' or 'index', or open it with "
                 "overlay='both'"
             )
+
+    def _on_ended(self, machine: Any) -> None:
+        if isinstance(machine, Finding) and self.unstructured is not None:
+            self.unstructured.searching.end(machine)
 
     def _keep_copy(self, now: float, teller: Contact, copy: Copy) -> None:
         """A copy that was passed back through us is kept as if its teller had placed it here."""

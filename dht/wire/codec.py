@@ -189,7 +189,7 @@ def record_of_untrusted(copy: Copy, *, value_size_max: int) -> Record | Head:
         else Key(int.from_bytes(copy.key))
     )
     record: Record | Head
-    if len(payload) == copy.size:
+    if len(payload) == copy.size <= VALUE_INLINE_MAX:
         record = Record(
             kind=kind,
             key=key,
