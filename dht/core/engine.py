@@ -274,6 +274,7 @@ class Engine:
             self.unstructured = self._unstructured()
             served.update(self.unstructured.served)
             self._messaging.walk_through(self.unstructured.view)
+            self._peers.view = self.unstructured.view
 
     def _unstructured(self) -> Unstructured:
         offers = self._running.offers
@@ -441,7 +442,7 @@ class Engine:
         a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
         config = self.config
-        self._check_kind(kind)
+        self._check_kind(kind, owned=True)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
         if self.unstructured is not None and kind is not Kind.CONTENT:
@@ -489,7 +490,7 @@ class Engine:
         self, now: float, key: Key, *, limit: int = 100, disjoint: int = 1
     ) -> OperationId:
         """Finds members of a topic, at most ``limit``. Raises ``LocalError`` for less than one."""
-        self._check_structured()
+        self._check_structured(Kind.MEMBER)
         check_limit(limit)
         browsing = Browsing.begin(
             now,
@@ -737,7 +738,12 @@ class Engine:
             )
         return self.unstructured
 
-    def _check_structured(self) -> None:
+    def _check_structured(self, kind: Kind | None = None) -> None:
+        if not self._structured and kind is Kind.MEMBER:
+            raise LocalError(
+                "topics need the structured overlay, where each has owners that keep its entries, "
+                "and this node lives in the unstructured one only: open it with overlay='both'"
+            )
         if not self._structured:
             raise LocalError(
                 "via='structured' needs the structured overlay, and this node lives in the "
@@ -756,8 +762,11 @@ class Engine:
         store = Store(flags=LEASE, copy=copy, if_version=None, count=0)
         self._responder.answer(now, teller, store, 0)
 
-    def _check_kind(self, kind: Kind) -> None:
-        """Raises ``LocalError`` for a plain record where anybody could overwrite it."""
+    def _check_kind(self, kind: Kind, *, owned: bool = False) -> None:
+        """Raises ``LocalError`` for a plain record where anybody could overwrite it; and for one
+        that is to be ``owned`` where nobody lives that owns anything."""
+        if owned:
+            self._check_structured(kind)
         if kind is Kind.PLAIN and not self._responder.takes_plain:
             others = [each for each in self.bootstrap if not isinstance(each, HostName)]
             check_plain(others or (self.contact,))
@@ -876,4 +885,10 @@ class Engine:
         self._upkeep.on_tended(now, kind, key)
 
     def _tried(self) -> str:
-        return self._upkeep.tried()
+        elsewhere = self._peers.not_here if self._peers.is_alone else None
+        if elsewhere is None:
+            return self._upkeep.tried()
+        return (
+            f"{self._upkeep.tried()}; {elsewhere} answered, but does not live in the unstructured "
+            "overlay: bootstrap= has to name a node with overlay='both' or 'unstructured'"
+        )
