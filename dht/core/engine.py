@@ -445,17 +445,15 @@ class Engine:
         self._check_kind(kind, owned=True)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
-        if self.unstructured is not None and kind is not Kind.CONTENT:
-            self.unstructured.publications.withdraw(kind, key)  # what is renewed there is older
+        self._renew_no_more(kind, key)
         replicas = config.replicas if replicas is None else replicas
         check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
-        find = Find(self._flags, target=key_bytes(key), count=replicas, kind=kind)
         knows_all = self._searches.knows_all()
         search = self._search(
             now,
             key,
-            encode(find),
+            encode(Find(self._flags, target=key_bytes(key), count=replicas, kind=kind)),
             routing=routing,
             want=replicas,
             opening=replicas if knows_all else config.alpha,
@@ -754,6 +752,11 @@ class Engine:
     def _on_ended(self, machine: Any) -> None:
         if isinstance(machine, Finding) and self.unstructured is not None:
             self.unstructured.searching.end(machine)
+
+    def _renew_no_more(self, kind: Kind, key: Key) -> None:
+        """What is renewed in the unstructured overlay is older from now on; content never is."""
+        if self.unstructured is not None and kind is not Kind.CONTENT:
+            self.unstructured.publications.withdraw(kind, key)
 
     def _keep_copy(self, now: float, teller: Contact, copy: Copy) -> None:
         """A copy that was passed back through us is kept as if its teller had placed it here."""
