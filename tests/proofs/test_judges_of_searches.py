@@ -19,7 +19,7 @@ INDEX = {
     "held_without": 2,
     "wrong": 0,
 }
-FALLBACK = {"wanted": 10, "keys": 10, "drawn": 16, "found": 10, "found_structured": 0}
+FALLBACK = {"wanted": 100, "keys": 100, "drawn": 260, "found": 100, "found_structured": 0}
 SEARCHED = {"nodes": 294, "searches": 10, "flood": 900, "walk": 300}
 AGAINST = {"sparse": {**SEARCHED, "flood_found": 10, "walk_found": 10}}
 REPLIES = {
@@ -65,7 +65,7 @@ def test_without_index_nodes_what_is_found_was_walked_to(spoiled: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "spoiled", [{}, {"found": 9}, {"found_structured": 1}, {"keys": 9, "found": 9}]
+    "spoiled", [{}, {"found": 99}, {"found_structured": 1}, {"keys": 99, "found": 99}]
 )
 def test_who_finds_it_by_lookup_has_not_fallen_back(spoiled: dict[str, Any]) -> None:
     assert judge_fallback([{**FALLBACK, **spoiled}]).passed is (not spoiled)
