@@ -22,6 +22,7 @@ from dht.core.unstructured.gossip import (
     JOIN_PAUSES,
     JOIN_TRIES,
     LIST_COSTS,
+    ROOM,
     SHUFFLES_AT_ONCE,
     SHUFFLES_OF_SOURCE,
     SHUFFLES_OF_SOURCE_BURST,
@@ -521,8 +522,9 @@ def test_nobody_is_named_to_itself() -> None:
     assert named(only(node.serve(shuffle(), peer(1)))) == [peer(2)]
 
 
-@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, 8, WANT_IPV4)
-@example([(each, False) for each in range(1, 21)], list(range(31, 41)), 1, 20, BOTH)
+@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, 8, WANT_IPV4, ROOM)
+@example([(each, False) for each in range(1, 21)], list(range(31, 41)), 1, 20, BOTH, ROOM)
+@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, 8, BOTH, 300)
 @settings(max_examples=50)
 @given(
     known=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=40),
@@ -530,15 +532,18 @@ def test_nobody_is_named_to_itself() -> None:
     asker=st.integers(1, 60),
     count=st.integers(0, 64),
     flags=st.sampled_from([0, WANT_IPV4, WANT_IPV6, BOTH]),
+    room=st.integers(60, ROOM),
 )
 def test_who_leaves_a_view_in_a_shuffle_was_given_to_the_asker(
-    known: list[tuple[int, bool]], gives: list[int], asker: int, count: int, flags: int
+    known: list[tuple[int, bool]], gives: list[int], asker: int, count: int, flags: int, room: int
 ) -> None:
-    """An entry is moved: else the other family, or whoever just asked, would be known ever less."""
+    """An entry is moved: else the other family, or whoever just asked, or whoever found no room in
+    the answer, would be known ever less."""
     node = Alone(flags=BOTH)
     node.view.merge(Entry(six(each) if is_six else peer(each)) for each, is_six in known)
     before = set(node.neighbours)
-    answer = only(node.serve(shuffle(*peers(gives), count=count, flags=flags), peer(asker)))
+    message = shuffle(*peers(gives), count=count, flags=flags)
+    answer = only(node.serve(message, peer(asker), room=room))
     given_away = set(numbers(named(answer)))
     assert asker not in given_away
     assert before - set(node.neighbours) <= given_away <= before
