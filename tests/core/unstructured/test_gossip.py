@@ -522,23 +522,23 @@ def test_nobody_is_named_to_itself() -> None:
     assert named(only(node.serve(shuffle(), peer(1)))) == [peer(2)]
 
 
-@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, 8, WANT_IPV4, ROOM)
-@example([(each, False) for each in range(1, 21)], list(range(31, 41)), 1, 20, BOTH, ROOM)
-@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, 8, BOTH, 300)
+@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, (8, ROOM), WANT_IPV4)
+@example([(each, False) for each in range(1, 21)], list(range(31, 41)), 1, (20, ROOM), BOTH)
+@example([(each, True) for each in range(1, 21)], list(range(31, 41)), 30, (8, 300), BOTH)
 @settings(max_examples=50)
 @given(
     known=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=40),
     gives=st.lists(st.integers(1, 60), min_size=1, max_size=10),
     asker=st.integers(1, 60),
-    count=st.integers(0, 64),
+    wanted=st.tuples(st.integers(0, 64), st.integers(60, ROOM)),
     flags=st.sampled_from([0, WANT_IPV4, WANT_IPV6, BOTH]),
-    room=st.integers(60, ROOM),
 )
 def test_who_leaves_a_view_in_a_shuffle_was_given_to_the_asker(
-    known: list[tuple[int, bool]], gives: list[int], asker: int, count: int, flags: int, room: int
+    known: list[tuple[int, bool]], gives: list[int], asker: int, wanted: tuple[int, int], flags: int
 ) -> None:
     """An entry is moved: else the other family, or whoever just asked, or whoever found no room in
     the answer, would be known ever less."""
+    count, room = wanted
     node = Alone(flags=BOTH)
     node.view.merge(Entry(six(each) if is_six else peer(each)) for each, is_six in known)
     before = set(node.neighbours)
