@@ -15,6 +15,7 @@ Where things are, from the bottom up; an import points down, never up:
 ``dht.core``                          one node without I/O: the ``Engine`` and its machines
 ``dht.sim``                           many of them in virtual time
 ``dht.shell``                         sockets, clocks and trio: ``open_node`` and ``Node``
+``dht.testing``                       simulated nodes for the tests of your own program
 ====================================  ============================================================
 """
 

@@ -5,6 +5,8 @@ import signal
 
 from hypothesis import settings
 
+pytest_plugins = ["dht.testing.plugin"]
+
 # The per-test timeout judges slowness; a deadline for each example only makes a busy machine fail.
 settings.register_profile("local", deadline=None)
 # The same examples each time, so that a red build is about the change and not about luck; what a

@@ -1,5 +1,6 @@
 """Hypothesis strategies for every value of the package: what a test draws when it says "any".
 
+Those that users of the package need too are in ``dht.testing.strategies``; the others are here.
 Each gives only values that can exist: what the codec accepts as a message, what ``check_untrusted``
 accepts as a record. Broken ones are made where they are tested.
 """
@@ -7,8 +8,8 @@ accepts as a record. Broken ones are made where they are tested.
 import attrs
 from hypothesis import strategies as st
 
-from dht.author import AUTHOR_KEY_SIZE, Author
-from dht.config import BUDGET_MAX, DATAGRAM_SIZE_MAX, VALUE_INLINE_MAX
+from dht.author import Author
+from dht.config import BUDGET_MAX, DATAGRAM_SIZE_MAX
 from dht.contacts import (
     ADDRESS4_SIZE,
     ADDRESS6_SIZE,
@@ -20,7 +21,7 @@ from dht.contacts import (
     is_reachable,
 )
 from dht.identity import PRIVATE_KEY_SIZE, PUBLIC_KEY_SIZE, Identity
-from dht.keyspace import KEY_BITS, KEY_SIZE, Key, content_key, key_bytes, signed_key
+from dht.keyspace import KEY_SIZE, Key, content_key, key_bytes, signed_key
 from dht.records import (
     HASH_SIZE,
     SIGNED_PREFIX,
@@ -30,14 +31,21 @@ from dht.records import (
     Proof,
     Record,
     ttl_max_s,
-    value_hash,
 )
+from dht.testing.strategies import AUTHORS as AUTHORS
+from dht.testing.strategies import MILLISECONDS_MAX as MILLISECONDS_MAX
+from dht.testing.strategies import application_keys as application_keys
+from dht.testing.strategies import authors as authors
+from dht.testing.strategies import keys as keys
+from dht.testing.strategies import records as records
+from dht.testing.strategies import values as values
+from dht.testing.strategies import versions as versions
 from dht.wire import messages as wire
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
-#: The widest field of a message that counts milliseconds, and one that counts seconds.
-MILLISECONDS_MAX = 2**53
+SECONDS_MAX = 2**53
+#: The widest field of a message that counts seconds.
 SECONDS_MAX = 2**40
 SIZE_MAX = 2**32 - 1
 COUNT_MAX = 64
@@ -46,22 +54,9 @@ FLAGS_MAX = 255
 # ---- the key space ----
 
 
-def keys() -> st.SearchStrategy[Key]:
-    """Any place in the space; also the edges, and places that differ in few bits."""
-    anywhere = st.integers(0, 2**KEY_BITS - 1)
-    edges = st.sampled_from([0, 1, 2 ** (KEY_BITS - 1), 2**KEY_BITS - 1])
-    near_zero = st.integers(0, KEY_BITS - 1).map(lambda bit: 1 << bit)
-    return st.one_of(anywhere, edges, near_zero).map(Key)
-
-
 def small_keys(bits: int = 8) -> st.SearchStrategy[int]:
     """Keys that a reader can XOR by eye."""
     return st.integers(0, 2**bits - 1)
-
-
-def application_keys() -> st.SearchStrategy[str | bytes]:
-    """What an application calls its records."""
-    return st.text(max_size=40) | st.binary(max_size=40)
 
 
 # ---- peers ----
@@ -103,61 +98,7 @@ def identities() -> st.SearchStrategy[Identity]:
     return secrets.map(Identity.from_private_bytes)
 
 
-# ---- authors ----
-
-#: A few, made once: to make one, and to sign, takes longer than everything else that is drawn.
-AUTHORS = [Author.from_private_bytes(bytes([number]) * AUTHOR_KEY_SIZE) for number in range(4)]
-
-
-def authors() -> st.SearchStrategy[Author]:
-    """One of a few."""
-    return st.sampled_from(AUTHORS)
-
-
 # ---- records ----
-
-_ANYWHERE = keys()
-
-
-def versions() -> st.SearchStrategy[int]:
-    """Any version a record can have; small ones often, so that two of them meet."""
-    return st.integers(1, 3) | st.integers(1, VERSION_MAX)
-
-
-def values(*, size_max: int = VALUE_INLINE_MAX) -> st.SearchStrategy[bytes]:
-    """Any value up to this size."""
-    return st.binary(max_size=size_max)
-
-
-@st.composite
-def records(
-    draw: st.DrawFn,
-    *,
-    kinds: st.SearchStrategy[Kind] = st.sampled_from(Kind),
-    places: st.SearchStrategy[Key] = _ANYWHERE,
-    size_max: int = VALUE_INLINE_MAX,
-) -> Record:
-    """Any valid record. ``places``: where plain ones and members live, and what signed ones are
-    called; content has a place of its own."""
-    kind = draw(kinds)
-    tombstone = kind is not Kind.CONTENT and draw(st.booleans())
-    value = b"" if tombstone else draw(values(size_max=size_max))
-    where = content_key(value_hash(value)) if kind is Kind.CONTENT else draw(places)
-    author, name = draw(authors()) if kind > Kind.CONTENT else None, b""
-    if kind is Kind.SIGNED and author is not None:
-        name = key_bytes(where)
-        where = signed_key(author.id.public_key, name)
-    longest_ms = int(ttl_max_s(kind, tombstone=tombstone) * 1000)
-    record = Record(
-        kind=kind,
-        key=where,
-        version=draw(versions()),
-        written_at_ms=draw(st.integers(0, 2) | st.integers(0, MILLISECONDS_MAX)),
-        ttl_ms=draw(st.integers(1, 2) | st.integers(1, longest_ms)),
-        tombstone=tombstone,
-        value=value,
-    )
-    return record if author is None else record.signed_by(author, name)
 
 
 def versions_of_one_slot(kind: Kind = Kind.PLAIN) -> st.SearchStrategy[Record]:

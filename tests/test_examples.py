@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(
+    path for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("test_")
+)
+TESTS = sorted((ROOT / "examples").glob("test_*.py"))
 
 SAID = {
     "hello.py": ["b'hello'"],
@@ -22,6 +25,10 @@ SAID = {
         "book: 256000 bytes came back",
         "users: 50",
         "the way to user 7: the record was found",
+    ],
+    "service_registry.py": [
+        "printers: 192.0.2.7:631 192.0.2.8:631",
+        "one of them: 192.0.2.7:631",
     ],
 }
 
@@ -42,3 +49,26 @@ def test_an_example_runs(path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == SAID[path.name]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_the_test_of_an_example_passes(path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "dht.testing.plugin",
+            "--dht-seed=1",
+            str(path),
+        ],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

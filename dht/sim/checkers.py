@@ -84,9 +84,10 @@ def _never(_: Write) -> bool:
 class History:
     """Every write of a run, and every violation found so far, as sentences.
 
-    Give each write a value of its own: a value is what tells writes apart. ``restamps``: some
-    clocks are so wrong that a put may be told so and stamp its record anew; then a write may be met
-    under a higher version than the one it reported.
+    A value is what tells writes apart: give each write one of its own. Of those that wrote the same
+    value to the same key, a read may have met any. ``restamps``: some clocks are so wrong that a
+    put may be told so and stamp its record anew; then a write may be met under a higher version
+    than the one it reported.
     """
 
     restamps: bool = False
@@ -132,16 +133,34 @@ class History:
         self, now: float, write: Write, finished: OperationFinished, *, calm: bool = False
     ) -> None:
         """The write's operation ended. ``calm``: nothing has gone wrong in this network so far."""
-        if write.ended_at is not None:
-            self._violate(now, f"{write} ended twice")
-        write.ended_at = now
         outcome = finished.outcome
         if isinstance(finished.error, QuorumNotReached | VersionConflict):
             outcome = finished.error.outcome
-        if isinstance(outcome, PutOutcome):
-            write.version = outcome.version
-            write.stored = outcome.stored
-        write.acknowledged = finished.error is None and outcome is not None
+        put = outcome if isinstance(outcome, PutOutcome) else None
+        self.conclude_write(
+            now,
+            write,
+            version=None if put is None else put.version,
+            stored=() if put is None else put.stored,
+            acknowledged=finished.error is None and outcome is not None,
+            calm=calm,
+        )
+
+    def conclude_write(
+        self,
+        now: float,
+        write: Write,
+        *,
+        version: int | None,
+        stored: tuple[Contact, ...],
+        acknowledged: bool,
+        calm: bool = False,
+    ) -> None:
+        """What ``end_write`` does, for who has no ``OperationFinished``."""
+        if write.ended_at is not None:
+            self._violate(now, f"{write} ended twice")
+        write.ended_at = now
+        write.version, write.stored, write.acknowledged = version, stored, acknowledged
         if write.acknowledged and len(write.stored) == 0:
             self._violate(now, f"{write} was acknowledged, and nobody stored it")
         if calm and write.acknowledged and write.kind is not Kind.CONTENT:
@@ -171,23 +190,27 @@ class History:
         if record.slot != slot:
             self._violate(now, f"{reader} asked for {kind.name} {key} and got {record}")
             return
-        write = self._written(slot, record.value)
-        if record.tombstone or write is None:
+        writes = [each for each in self._by_slot.get(slot, ()) if each.value == record.value]
+        if record.tombstone or not writes:
             self._violate(now, f"{reader} read {record}, which nobody ever wrote")
-        elif (
-            kind is not Kind.CONTENT
+            return
+        faults = [self._read_fault(now, write, record) for write in writes]
+        if all(faults):
+            self._violate(now, f"{reader} read {faults[-1]}")
+
+    def _read_fault(self, now: float, write: Write, record: Record) -> str:
+        """Why this record cannot be what that write stored; nothing if it can."""
+        if (
+            record.kind is not Kind.CONTENT
             and write.acknowledged
             and not self.restamps
             and record.version > (write.version or 0)
         ):
             # Below is fine: a put that meets a newer version stamps its record anew before it ends.
-            self._violate(
-                now, f"{reader} read the value of {write} to {key} as version {record.version}"
-            )
-        elif now > write.expired_by:
-            self._violate(
-                now, f"{reader} read {write} to {key}, which was over by {write.expired_by:.1f} s"
-            )
+            return f"the value of {write} to {record.key} as version {record.version}"
+        if now > write.expired_by:
+            return f"{write} to {record.key}, which was over by {write.expired_by:.1f} s"
+        return ""
 
     def check_settled(
         self,
@@ -229,9 +252,6 @@ class History:
             and (self.restamps or write.version is None or write.version >= newest.version)
             for write in self._by_slot[slot]
         )
-
-    def _written(self, slot: Slot, value: bytes) -> Write | None:
-        return next((write for write in self._by_slot.get(slot, ()) if write.value == value), None)
 
     def _violate(self, now: float, sentence: str) -> None:
         self.violations.append(f"at {now:.3f} s: {sentence}")

@@ -129,6 +129,16 @@ def play_scenario(
     )
 
 
+def settle_s(config: Config) -> float:
+    """Time for upkeep: to find each other again, then for the last holder to take its turn.
+
+    That is one who is no owner any more: it waits behind every owner, and is put off as often
+    as it believes others that they look after the record.
+    """
+    turn_s = config.repair_interval_s + config.replicas * config.repair_turn_s
+    return 4 * config.rejoin_max_s + (POSTPONED_MAX + 1) * turn_s * (1 + JITTER) + 10.0
+
+
 def _replay_line(scenario: Scenario, config: Config) -> str:
     arguments = [
         str(scenario.seed),
@@ -183,21 +193,10 @@ class _Run:
             simulator.at(when, self._operate)
         simulator.run_for(scenario.duration_s)
         heal(simulator, scenario)
-        simulator.run_for(max(self.settle_s, _OPERATION_MAX_S))
+        simulator.run_for(max(settle_s(self.config), _OPERATION_MAX_S))
         self._check_ended()
         self._check_joined()
         self._read_back()
-
-    @property
-    def settle_s(self) -> float:
-        """Time for upkeep: to find each other again, then for the last holder to take its turn.
-
-        That is one who is no owner any more: it waits behind every owner, and is put off as often
-        as it believes others that they look after the record.
-        """
-        config = self.config
-        turn_s = config.repair_interval_s + config.replicas * config.repair_turn_s
-        return 4 * config.rejoin_max_s + (POSTPONED_MAX + 1) * turn_s * (1 + JITTER) + 10.0
 
     # ---- work ----
 
