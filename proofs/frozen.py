@@ -14,7 +14,7 @@ from dht.keyspace import Key
 from dht.records import Kind, Record
 from dht.sim import LinkModel, SimNode, Simulator
 
-from .graphs import Graph
+from dht.lab.graphs import Graph
 
 #: Every hop takes 10 ms, so that a flood arrives in the order of distance.
 LOCKSTEP = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)

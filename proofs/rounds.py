@@ -22,7 +22,7 @@ from dht.records import Kind, Record
 from dht.wire.codec import copy_of, decode_untrusted
 from dht.wire.messages import WALK, Found, Search, Taken, Taking, Wanted
 
-from .graphs import Graph
+from dht.lab.graphs import Graph
 from .machine import Figures
 
 TTL = 255

@@ -10,7 +10,7 @@ from dht.contacts import contact_at, pack_address
 from dht.core.unstructured.view import Entry, View
 from dht.sim import SimNode, Simulator
 
-from .graphs import (
+from dht.lab.graphs import (
     Graph,
     clustering,
     largest_component,

@@ -9,7 +9,7 @@ from dht.core.via import Flood, Walk
 from docs import pictures
 from docs.drawing import Sheet
 from docs.runs import WAYS, Compared, compare, hops_from, look_up, search_sparse, shuffled
-from proofs.graphs import distances
+from dht.lab.graphs import distances
 
 SVG = "{http://www.w3.org/2000/svg}"
 NODES = 14
