@@ -8,8 +8,6 @@ from typing import Any
 from dht.config import Config
 from dht.contacts import contact_at, pack_address
 from dht.core.unstructured.view import Entry, View
-from dht.sim import SimNode, Simulator
-
 from dht.lab.graphs import (
     Graph,
     clustering,
@@ -18,6 +16,8 @@ from dht.lab.graphs import (
     random_views,
     undirected,
 )
+from dht.sim import SimNode, Simulator
+
 from .machine import Figures, Reduced, Verdict, row
 
 NODES = 1000

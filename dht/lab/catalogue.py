@@ -36,8 +36,13 @@ class Scenario:
         return self.name.replace(".", "_").replace("-", "_")
 
     def load(self) -> Reproduce:
-        """Its code, and numpy with it. Raises ``ModuleNotFoundError`` without the extra."""
-        function: Reproduce = import_module(f".reproduce.{self.module}", __package__).reproduce
+        """Its code, and numpy with it. Raises ``LocalError`` where that is not installed."""
+        try:
+            function: Reproduce = import_module(f".reproduce.{self.module}", __package__).reproduce
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "numpy":
+                raise
+            raise LocalError("the laboratory needs numpy: pip install 'dht[lab]'") from None
         return function
 
 

@@ -52,10 +52,10 @@ def _failed(
     for hops, nodes in enumerate(nodes_at, 1):
         arriving *= 1 - stuck(hops)
         reached += nodes * arriving
-    return min(1.0, max(0.0, 1 - reached / ((1 - dead) * 2**bits - 1)))
+    return min(1.0, max(0.0, 1 - reached / ((1 - dead) * (1 << bits) - 1)))
 
 
-# ----------------------------------------------------------------------------------------------- hops
+# --------------------------------------------------------------------------------------------- hops
 
 
 def hops_halving(nodes: int) -> float:
@@ -79,7 +79,7 @@ def hops_moore(nodes: int, degree: int) -> float:
     return log(nodes) / log(degree)
 
 
-# ------------------------------------------------------------------------------------------ adversaries
+# -------------------------------------------------------------------------------------- adversaries
 
 
 def survival_disjoint(hops: Mapping[int, float], adversaries: float, paths: int) -> float:
@@ -90,7 +90,7 @@ def survival_disjoint(hops: Mapping[int, float], adversaries: float, paths: int)
     )
 
 
-# ----------------------------------------------------------------------------------- flood and random graph
+# --------------------------------------------------------------------------- flood and random graph
 
 
 def flood_messages_whole(nodes: int, links: int) -> int:
@@ -98,7 +98,7 @@ def flood_messages_whole(nodes: int, links: int) -> int:
     return 2 * links - nodes + 1
 
 
-# ---------------------------------------------------------------------------------------------- balance
+# ------------------------------------------------------------------------------------------ balance
 
 
 def spread_of_points(points: int) -> float:

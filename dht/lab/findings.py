@@ -80,11 +80,7 @@ class Finding:
     def verdict(self) -> Verdict:
         """Within the tolerance is reproduced; beyond it, it depends on the side."""
         published = self.published
-        if (
-            published is None
-            or self.tolerance is None
-            or published.provenance is Provenance.MEMORY
-        ):
+        if published is None or self.tolerance is None or published.provenance is Provenance.MEMORY:
             return Verdict.NOT_COMPARABLE
         off = self.ours.mean - published.value
         if abs(off) <= self.tolerance:

@@ -85,7 +85,7 @@ class Routes:
     hops: npt.NDArray[np.int32]
 
 
-# ------------------------------------------------------------------------------------ the tables
+# --------------------------------------------------------------------------------------- the tables
 
 
 def build(
@@ -129,10 +129,7 @@ def _run(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Where in the sorted ids the candidates of a slot begin, and how many they are, for all."""
     size, last = np.uint64(1 << level), np.uint64((1 << bits) - 1)
-    if geometry is Geometry.RING:
-        begin = (ids + size) & last
-    else:
-        begin = ids ^ size
+    begin = (ids + size) & last if geometry is Geometry.RING else ids ^ size
     if geometry is Geometry.HYPERCUBE:
         size = np.uint64(1)
     elif geometry is not Geometry.RING:
@@ -175,9 +172,7 @@ def _first_of_shuffled(
     return np.pad(order, ((0, 0), (0, width - order.shape[1])), constant_values=NOBODY)
 
 
-def _drawn_anew(
-    count: npt.NDArray[np.int32], width: int, generator: np.random.Generator
-) -> Nodes:
+def _drawn_anew(count: npt.NDArray[np.int32], width: int, generator: np.random.Generator) -> Nodes:
     """One slot after the other, and again whoever drew what it has. A row a slot, so that all
     nodes of a slot lie side by side."""
     drawn = np.full((width, len(count)), NOBODY, dtype=np.int32)
@@ -191,7 +186,7 @@ def _drawn_anew(
     return drawn
 
 
-# --------------------------------------------------------------------------------------- the routing
+# -------------------------------------------------------------------------------------- the routing
 
 
 def route(
@@ -302,7 +297,7 @@ class _Walk:
             self.depth[back] -= 1
             self.current[back] = self.passed[back, self.depth[back]]
             self.hops[back] += 1
-        return back
+        return np.asarray(back)
 
 
 def _is_tree(network: Network) -> bool:
@@ -313,16 +308,14 @@ def distances(network: Network, ids: Ids, goal: Ids) -> Ids:
     """How far each id is from the goal, by the metric of the geometry."""
     match network.geometry:
         case Geometry.RING:
-            return (goal - ids) & np.uint64((1 << network.bits) - 1)
+            return np.asarray((goal - ids) & np.uint64((1 << network.bits) - 1))
         case Geometry.HYPERCUBE:
-            return np.bitwise_count(ids ^ goal).astype(np.uint64)
+            return np.asarray(np.bitwise_count(ids ^ goal), dtype=np.uint64)
         case _:
-            return ids ^ goal
+            return np.asarray(ids ^ goal)
 
 
-def random_pairs(
-    alive: Flags, pairs: int, generator: np.random.Generator
-) -> tuple[Nodes, Nodes]:
+def random_pairs(alive: Flags, pairs: int, generator: np.random.Generator) -> tuple[Nodes, Nodes]:
     """Pairs of two different nodes that live. Raises ``ValueError`` if there are not two."""
     nodes = np.flatnonzero(alive).astype(np.int32)
     if len(nodes) < 2:  # noqa: PLR2004 - a pair
@@ -339,7 +332,7 @@ def random_deaths(nodes: int, share: float, generator: np.random.Generator) -> F
     return alive
 
 
-# ------------------------------------------------------------------------ what a table knows best
+# -------------------------------------------------------------------------- what a table knows best
 
 
 def nearest_entries(network: Network, nodes: Nodes, keys: Ids, count: int) -> Nodes:

@@ -2,6 +2,8 @@
 
 from collections import deque
 from collections.abc import Sequence
+from math import exp, log
+from operator import mul
 from random import Random
 from statistics import mean
 
@@ -96,7 +98,7 @@ def part_of(graph: Graph, nodes: Sequence[int]) -> Graph:
     return [[numbers[other] for other in graph[node] if other in numbers] for node in nodes]
 
 
-# --------------------------------------------------------------------------- shapes of a whole graph
+# -------------------------------------------------------------------------- shapes of a whole graph
 
 
 def grid(side: int) -> Graph:
@@ -120,16 +122,18 @@ def power_law_degrees(nodes: int, mean_degree: float, largest: int) -> list[int]
     low, high = -8.0, 8.0
 
     def mean_at(exponent: float) -> float:
-        weights = [degree**-exponent for degree in degrees]
-        return sum(map(float.__mul__, weights, map(float, degrees))) / sum(weights)
+        weights = [exp(-exponent * log(degree)) for degree in degrees]
+        weighted: float = sum(map(mul, degrees, weights))
+        return weighted / sum(weights)
 
     if not mean_at(high) < mean_degree < mean_at(low):
         raise ValueError(f"no power law from 1 to {largest} has the mean {mean_degree}")
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if mean_at(middle) > mean_degree else (low, middle)
-    weights = [degree**-low for degree in degrees]
-    total, so_far, chosen = sum(weights), 0.0, []
+    weights = [exp(-low * log(degree)) for degree in degrees]
+    total, so_far = sum(weights), 0.0
+    chosen: list[int] = []
     for degree, weight in zip(degrees, weights, strict=True):
         so_far += weight
         chosen += [degree] * (round(nodes * so_far / total) - len(chosen))

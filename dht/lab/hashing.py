@@ -40,7 +40,7 @@ def mixed(values: Ids) -> Ids:
     return np.asarray(values ^ (values >> np.uint64(31)))
 
 
-# -------------------------------------------------------------------------------------------- the ring
+# ----------------------------------------------------------------------------------------- the ring
 
 
 @final
@@ -74,7 +74,8 @@ class Ring:
         """Which share of the whole space each bucket owns."""
         arcs = np.diff(self.points, prepend=self.points[-1:])
         arcs &= np.uint64(_SPACE - 1)
-        return np.bincount(self.owners, weights=arcs / _SPACE, minlength=self.buckets)
+        weights = (arcs / _SPACE).astype(np.float64)
+        return np.bincount(self.owners, weights=weights, minlength=self.buckets).astype(np.float64)
 
 
 def bounded(ring: Ring, keys: Ids, cap: int) -> Buckets:
@@ -99,7 +100,7 @@ def bounded(ring: Ring, keys: Ids, cap: int) -> Buckets:
     return chosen
 
 
-# --------------------------------------------------------------------------------------------- the others
+# --------------------------------------------------------------------------------------- the others
 
 
 def rendezvous(keys: Ids, names: Ids) -> Buckets:
@@ -151,7 +152,7 @@ def maglev(names: Ids, size: int) -> Buckets:
                 return np.array(table, dtype=np.int32)
 
 
-# ----------------------------------------------------------------------------------------- what is measured
+# --------------------------------------------------------------------------------- what is measured
 
 
 def spread(loads: npt.NDArray[Any]) -> float:

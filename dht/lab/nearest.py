@@ -19,7 +19,7 @@ _CELLS = 1 << 22
 
 
 def random_ids(nodes: int, bits: int, generator: np.random.Generator) -> Ids:
-    """So many different ids below 2**bits, sorted. Raises ``ValueError`` if there are not enough."""
+    """So many different ids below 2**bits, sorted. Raises ``ValueError`` if too few exist."""
     if not 0 < bits < 64 or nodes > 1 << bits:  # noqa: PLR2004 - the width of an id
         raise ValueError(f"{nodes} different ids of {bits} bits do not exist, or not in 63 bits")
     if nodes > 1 << bits - 1:
@@ -68,9 +68,7 @@ def nearest(ids: Ids, keys: Ids, count: int) -> Nodes:
     return found
 
 
-def _subtrees(
-    ids: Ids, keys: Ids, count: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _subtrees(ids: Ids, keys: Ids, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Where the smallest subtree around each key that has enough members begins and ends.
 
     Sorted ids of one subtree are neighbours, so it is the smallest that holds some run of
@@ -106,8 +104,5 @@ def _nearest_in(
     places = first[:, None] + np.arange(width)
     inside = places < last[:, None]
     far = np.where(inside, ids[np.where(inside, places, 0)] ^ keys[:, None], _FAR)
-    if count == 1:
-        best = np.argmin(far, axis=1)[:, None]
-    else:
-        best = np.argsort(far, axis=1)[:, :count]
+    best = np.argmin(far, axis=1)[:, None] if count == 1 else np.argsort(far, axis=1)[:, :count]
     return np.take_along_axis(places, best, axis=1).astype(np.int32)

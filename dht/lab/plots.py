@@ -5,6 +5,7 @@ matplotlib is loaded by the first drawing, so that a scenario may make plots whe
 
 # lazy imports: matplotlib belongs to an extra that may be absent, and takes a second to load
 from collections.abc import Sequence
+from importlib import import_module
 from io import BytesIO
 from typing import Any, Literal, final
 
@@ -15,10 +16,10 @@ from ..errors import LocalError
 #: Okabe & Ito 2008: told apart by everybody, in print too. Yellow is left out: too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 MARKERS = "osD^vPX*"
-_FORMATS = ("png", "svg")
+FORMATS: tuple[Literal["png"], Literal["svg"]] = ("png", "svg")
 
 #: What makes one plot look like the next. The salt and the missing date make its bytes the same.
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#666666",
     "axes.grid": True,
@@ -74,16 +75,13 @@ class Plot:
 
 def render(plot: Plot, kind: Literal["png", "svg"]) -> bytes:
     """The picture's file. Raises ``LocalError`` where matplotlib is not installed."""
-    if kind not in _FORMATS:
-        raise LocalError(f"a plot is drawn as {' or '.join(_FORMATS)}, got {kind!r}")
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise LocalError("plots need matplotlib: pip install 'dht[lab]'") from None
+    if kind not in FORMATS:
+        raise LocalError(f"a plot is drawn as {' or '.join(FORMATS)}, got {kind!r}")
+    check_matplotlib()
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     # No pyplot: it keeps every figure in a global list, and would look for a screen.
     with mpl.rc_context(_STYLE):
         figure = Figure(layout="constrained")
@@ -94,6 +92,16 @@ def render(plot: Plot, kind: Literal["png", "svg"]) -> bytes:
         date = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(written, format=kind, metadata=date)
     return written.getvalue()
+
+
+def check_matplotlib() -> None:
+    """Raises ``LocalError`` where matplotlib is not installed: before an hour's work, not after."""
+    try:
+        import_module("matplotlib")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise LocalError("plots need matplotlib: pip install 'dht[lab]'") from None
 
 
 def _draw(axes: Any, plot: Plot) -> None:

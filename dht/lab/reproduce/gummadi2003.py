@@ -19,11 +19,11 @@ from ..nearest import every_id
 from ..plots import Plot, Series
 
 BITS = 16
+#: Networks at full effort, and at least.
 SEEDS = 10
+SEEDS_MIN = 3
 #: Pairs a point and seed; 60,000 a point leave a standard error of 0.2 percentage points at most.
 PAIRS = 6000
-#: With less than this a seed says nothing.
-PAIRS_MIN = 200
 #: Percent of the nodes that are dead: nine levels, and none for the hops.
 DEAD = (5, 10, 20, 30, 40, 50, 60, 70, 80)
 BUCKETS = (1, 4, 20)
@@ -48,15 +48,23 @@ FAILED: Mapping[Geometry, tuple[float, str]] = {
 }
 
 NOTES = (
-    "Failed paths are those between two living nodes; one neighbour a slot, dead ones stay in the "
-    "tables. Ten networks; intervals are over them.",
-    "Hops: the paper has 7.7 and 7.4 in 65,536 nodes, and half of log2 N is 8. Its simulator or its "
-    "ids differ in something that it does not tell.",
-    "By the plain greedy rule a hypercube cannot stay under 7 %: of two nodes two bits apart both "
-    "neighbours between are dead in 9 % of cases. With one step back allowed the published sizes "
-    "come out; that the paper allowed one is our guess.",
-    "The ring's closed form is an upper bound, that of XOR too good below 30 % dead. Tree and "
-    "hypercube are exact, and our proofs are held to them.",
+    (
+        "Failed paths are those between two living nodes; one neighbour a slot, dead ones stay in"
+        " the tables. Ten networks; intervals are over them."
+    ),
+    (
+        "Hops: the paper has 7.7 and 7.4 in 65,536 nodes, and half of log2 N is 8. Its simulator "
+        "or its ids differ in something that it does not tell."
+    ),
+    (
+        "By the plain greedy rule a hypercube cannot stay under 7 %: of two nodes two bits apart "
+        "both neighbours between are dead in 9 % of cases. With one step back allowed the "
+        "published sizes come out; that the paper allowed one is our guess."
+    ),
+    (
+        "The ring's closed form is an upper bound, that of XOR too good below 30 % dead. Tree and"
+        " hypercube are exact, and our proofs are held to them."
+    ),
 )
 
 
@@ -75,7 +83,7 @@ class Point:
 
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     """All of it: some ten seconds at full effort."""
-    draw = _Draw(pairs=max(PAIRS_MIN, round(PAIRS * effort)), seed=seed, progress=progress)
+    draw = _Draw(seeds=max(SEEDS_MIN, round(SEEDS * effort)), seed=seed, progress=progress)
     generator = np.random.default_rng([seed, 0])
     plain = {geometry: draw.curve(geometry, (0, *DEAD)) for geometry in Geometry}
     back = {geometry: draw.curve(geometry, (30,), backtracks=1)[30] for geometry in Geometry}
@@ -115,17 +123,18 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     )
 
 
+#: Of each seed: four geometries twice, a ring, and large buckets, which count as four.
+_STEPS = 2 * len(Geometry) + 1 + 4
+
+
 @attrs.define(eq=False, kw_only=True)
 class _Draw:
     """The networks, and how far the work has come."""
 
-    pairs: int
+    seeds: int
     seed: int
     progress: Progress
     done: int = 0
-    #: Networks to come: four geometries twice, a ring, and one with large buckets that counts
-    #: as so many.
-    steps: int = SEEDS * (2 * len(Geometry) + 1 + 4)
 
     def curve(
         self,
@@ -137,19 +146,19 @@ class _Draw:
     ) -> dict[int, Point]:
         """A point for each level; by seed the same network for all levels."""
         points = {level: Point(failed=[], hops=[]) for level in levels}
-        for number in range(SEEDS):
+        for number in range(self.seeds):
             generator = np.random.default_rng([self.seed, number, list(Geometry).index(geometry)])
             network = build(geometry, every_id(BITS), BITS, generator, sequential=sequential)
             for level, point in points.items():
-                point.add(measure(network, level, self.pairs, generator, backtracks=backtracks))
+                point.add(measure(network, level, PAIRS, generator, backtracks=backtracks))
             self._step(1)
         return points
 
     def buckets(self) -> dict[int, dict[int, Point]]:
         """The same for XOR with buckets of several sizes, by size."""
         points = {k: {level: Point(failed=[], hops=[]) for level in BUCKET_DEAD} for k in BUCKETS}
-        pairs = max(PAIRS_MIN, round(self.pairs * BUCKET_PAIRS))
-        for number in range(SEEDS):
+        pairs = round(PAIRS * BUCKET_PAIRS)
+        for number in range(self.seeds):
             generator = np.random.default_rng([self.seed, number, len(Geometry)])
             whole = build(Geometry.XOR, every_id(BITS), BITS, generator, bucket=max(BUCKETS))
             for k, levels in points.items():
@@ -161,7 +170,7 @@ class _Draw:
 
     def _step(self, steps: int) -> None:
         self.done += steps
-        self.progress(self.done / self.steps)
+        self.progress(self.done / (self.seeds * _STEPS))
 
 
 def measure(
@@ -181,7 +190,7 @@ def measure(
     return 1 - float(routes.arrived.mean()), float(hops.mean()) if len(hops) else 0.0
 
 
-# ---------------------------------------------------------------------------------- the findings
+# ------------------------------------------------------------------------------------- the findings
 
 
 def _hops(geometry: Geometry, ours: Estimate) -> Finding:
@@ -297,16 +306,16 @@ def _of_buckets(failed: Mapping[int, Estimate]) -> list[Finding]:
 def _plot_geometries(curves: Mapping[str, Mapping[int, Estimate]]) -> Plot:
     series = [measured(name, points) for name, points in curves.items()]
     fine = range(1, 81)
-    for geometry in (Geometry.TREE, Geometry.HYPERCUBE):
-        series.append(
-            Series(
-                name=f"{geometry}, closed form",
-                like=geometry.value,
-                look="limit",
-                xs=list(fine),
-                ys=[100 * FORMS[geometry](dead / 100, BITS) for dead in fine],
-            )
+    series += [
+        Series(
+            name=f"{geometry}, closed form",
+            like=geometry.value,
+            look="limit",
+            xs=list(fine),
+            ys=[100 * FORMS[geometry](dead / 100, BITS) for dead in fine],
         )
+        for geometry in (Geometry.TREE, Geometry.HYPERCUBE)
+    ]
     series.append(
         Series(
             name="published (30 %)",

@@ -30,7 +30,9 @@ from ..nearest import Ids, nearest, random_ids
 from ..plots import Plot, Series
 from .gummadi2003 import measured
 
+#: Draws at full effort, and at least: buckets and keys are what is measured, and stay.
 SEEDS = 10
+SEEDS_MIN = 2
 #: Points a bucket, and the spread that the paper prints.
 POINTS: Mapping[int, float] = {1: 0.998, 10: 0.315, 100: 0.0997, 1000: 0.0316}
 #: Points of a whole ring: as many buckets as that allows, but no more than ten thousand.
@@ -56,14 +58,22 @@ JUMP = "Lamping & Veach 2014, figure 2"
 MAGLEV = "Eisenbud 2016, section 5.3"
 
 NOTES = (
-    "The spread of a ring is that of the arcs, without the noise of keys. That of jump hash is "
-    "measured with keys, whose own noise is all that is seen: the paper's 7.6e-9 is of all 2**64.",
-    "Over-provision is the fullest bucket of a table, less the mean. How the paper makes one number "
-    "of its 200 trials it does not tell, nor how many points its ring has.",
+    (
+        "The spread of a ring is that of the arcs, without the noise of keys. That of jump hash "
+        "is measured with keys, whose own noise is all that is seen: the paper's 7.6e-9 is of all"
+        " 2**64."
+    ),
+    (
+        "Over-provision is the fullest bucket of a table, less the mean. How the paper makes one "
+        "number of its 200 trials it does not tell, nor how many points its ring has."
+    ),
     "Jump hash can lose its last bucket only; the others lose any.",
     "Moved without need: keys that change their owner although it stays.",
-    "XOR is what this package does. Its shares have the spread of a ring with one point a bucket or "
-    "more; a record lies on its 20 (8, unless set) nearest nodes, and their sum is even.",
+    (
+        "XOR is what this package does. Its shares have the spread of a ring with one point a "
+        "bucket or more; a record lies on its 20 (8, unless set) nearest nodes, and their sum is "
+        "even."
+    ),
 )
 
 
@@ -74,19 +84,20 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     loads: dict[str, list[float]] = {}
     moves: dict[str, list[tuple[float, float]]] = {}
     needs: dict[tuple[int, str], list[float]] = {}
-    for number in range(SEEDS):
+    seeds = max(SEEDS_MIN, round(SEEDS * effort))
+    for number in range(seeds):
         draw = np.random.default_rng([seed, number])
         for points in POINTS:
             buckets = min(BUCKETS_MAX, POINTS_MAX // points)
             spreads[points].append(spread(Ring.random(buckets, points, draw).shares()))
-        for name, value in measure_loads(draw, effort).items():
+        for name, value in measure_loads(draw).items():
             loads.setdefault(name, []).append(value)
-        for name, pair in measure_moves(draw, effort).items():
+        for name, pair in measure_moves(draw).items():
             moves.setdefault(name, []).append(pair)
-        for size in (SMALL, LARGE) if number < LARGE_SEEDS * effort else (SMALL,):
+        for size in (SMALL, LARGE) if number < int(LARGE_SEEDS * effort) else (SMALL,):
             for name, value in over_provision(size, draw).items():
                 needs.setdefault((size, name), []).append(value)
-        progress((number + 1) / SEEDS)
+        progress((number + 1) / seeds)
 
     def estimated(values: Sequence[float]) -> Estimate:
         return mean_of(values, generator)
@@ -94,7 +105,7 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     of_points = {points: estimated(values) for points, values in spreads.items()}
     findings = [
         *(_spread(points, ours) for points, ours in of_points.items()),
-        *_of_loads({name: estimated(values) for name, values in loads.items()}, effort),
+        *_of_loads({name: estimated(values) for name, values in loads.items()}),
         *(
             finding
             for name, pairs in moves.items()
@@ -111,12 +122,12 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     )
 
 
-# -------------------------------------------------------------------------------- what is measured
+# --------------------------------------------------------------------------------- what is measured
 
 
-def measure_loads(generator: np.random.Generator, effort: float) -> dict[str, float]:
+def measure_loads(generator: np.random.Generator) -> dict[str, float]:
     """The spread of keys over buckets, and how full the fullest is."""
-    keys = random_keys(max(50 * BUCKETS, round(KEYS * effort)), generator)
+    keys = random_keys(KEYS, generator)
     few = keys[:MOVED_KEYS]
     ids = random_ids(BUCKETS, KEY_BITS, generator)
     replicas = nearest(ids, few, REPLICAS)
@@ -134,11 +145,9 @@ def measure_loads(generator: np.random.Generator, effort: float) -> dict[str, fl
     }
 
 
-def measure_moves(
-    generator: np.random.Generator, effort: float
-) -> dict[str, tuple[float, float]]:
+def measure_moves(generator: np.random.Generator) -> dict[str, tuple[float, float]]:
     """The keys that must move when one bucket goes, and those that move besides."""
-    keys = random_keys(max(20 * BUCKETS, round(MOVED_KEYS * effort)), generator)
+    keys = random_keys(MOVED_KEYS, generator)
     gone = int(generator.integers(BUCKETS))
     ring = Ring.random(BUCKETS, 100, generator)
     names = random_keys(BUCKETS, generator)
@@ -170,9 +179,7 @@ def _owner(keys: Ids, ids: Ids) -> Buckets:
     return nearest(ids, keys, 1)[:, 0]
 
 
-def _without(
-    gone: int, keys: Ids, names: Ids, owner: Callable[[Ids, Ids], Buckets]
-) -> Buckets:
+def _without(gone: int, keys: Ids, names: Ids, owner: Callable[[Ids, Ids], Buckets]) -> Buckets:
     """The owners when one name has gone, by their places among all names."""
     left = np.delete(np.arange(len(names), dtype=np.int32), gone)
     return left[owner(keys, names[left])]
@@ -193,7 +200,7 @@ def over_provision(size: int, generator: np.random.Generator) -> dict[str, float
     }
 
 
-# ---------------------------------------------------------------------------------- the findings
+# ------------------------------------------------------------------------------------- the findings
 
 
 def _spread(points: int, ours: Estimate) -> Finding:
@@ -210,15 +217,14 @@ def _spread(points: int, ours: Estimate) -> Finding:
     )
 
 
-def _of_loads(ours: Mapping[str, Estimate], effort: float) -> list[Finding]:
-    keys = max(50 * BUCKETS, round(KEYS * effort))
+def _of_loads(ours: Mapping[str, Estimate]) -> list[Finding]:
     return [
         Finding(
             name="jump: spread",
             unit="means",
             published=Published(value=7.6e-9, provenance=Provenance.TEXT, source=JUMP),
             ours=ours["jump"],
-            limit=(BUCKETS / keys) ** 0.5,
+            limit=(BUCKETS / KEYS) ** 0.5,
             limit_name="noise of the keys",
         ),
         Finding(
@@ -297,9 +303,7 @@ def _need(size: int, name: str, ours: Estimate) -> Finding:
     return Finding(
         name=f"table of {size:,} cells, {name}: over-provision",
         unit="%",
-        published=Published(
-            value=TABLES[size][name], provenance=Provenance.TEXT, source=MAGLEV
-        ),
+        published=Published(value=TABLES[size][name], provenance=Provenance.TEXT, source=MAGLEV),
         ours=ours,
         tolerance=None if name == "ring" else 2,
         asserted=name == "maglev",
@@ -316,9 +320,7 @@ def _plot_spread(of_points: Mapping[int, Estimate]) -> Plot:
         y_log=True,
         series=[
             measured("ours", of_points),
-            Series(
-                name="published", look="published", xs=list(POINTS), ys=list(POINTS.values())
-            ),
+            Series(name="published", look="published", xs=list(POINTS), ys=list(POINTS.values())),
             Series(
                 name="1 / sqrt(points)",
                 look="limit",

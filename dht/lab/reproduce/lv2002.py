@@ -54,13 +54,20 @@ TOPOLOGIES: Mapping[str, Callable[[Random], Graph]] = {
     "grid": lambda _: grid(100),
 }
 NOTES = (
-    "A search is of one object, of which 1 % of the nodes hold a copy. A hit stops no flood: all its "
-    "messages are counted, up to the TTL that is named.",
-    "Walkers make a step at a time, all of them; hops are the steps until the first meets a holder. "
-    "Messages are steps. The questions whether to go on come on top, at most one in four steps.",
+    (
+        "A search is of one object, of which 1 % of the nodes hold a copy. A hit stops no flood: "
+        "all its messages are counted, up to the TTL that is named."
+    ),
+    (
+        "Walkers make a step at a time, all of them; hops are the steps until the first meets a "
+        "holder. Messages are steps. The questions whether to go on come on top, at most one in "
+        "four steps."
+    ),
     "With state a node sends a search to each neighbour once before it sends it to one again.",
-    "Of the power law and of Gnutella the paper's graphs are not to be had: ours are random graphs "
-    "of such degrees.",
+    (
+        "Of the power law and of Gnutella the paper's graphs are not to be had: ours are random "
+        "graphs of such degrees."
+    ),
 )
 
 
@@ -131,7 +138,7 @@ def search(whole: Graph, queries: int, random: Random, step: Progress) -> Measur
     return measured
 
 
-# ---------------------------------------------------------------------------------- the findings
+# ------------------------------------------------------------------------------------- the findings
 
 
 def _hops(searches: Sequence[Searched]) -> list[float]:
@@ -159,7 +166,13 @@ def _of_random(measured: Measured, generator: np.random.Generator) -> list[Findi
         ("expanding ring: hops", "hops", _hops(ring), 5.77, (5.68, 0.57, False)),
         ("expanding ring: messages", "a node", _per_node(ring, nodes), 0.061, (0.062, 0.006, True)),
         ("32 walkers: hops", "hops", _hops(checks), 10.30, (7.22, 0.72, False)),
-        ("32 walkers: messages", "a node", _per_node(checks, nodes), 0.031, (0.0278, 0.0028, False)),
+        (
+            "32 walkers: messages",
+            "a node",
+            _per_node(checks, nodes),
+            0.031,
+            (0.0278, 0.0028, False),
+        ),
         ("32 walkers, state: hops", "hops", _hops(states), 7.00, (6.97, 0.7, True)),
         (
             *("32 walkers, state: messages", "a node", _per_node(states, nodes), 0.024),
@@ -189,9 +202,7 @@ def _twice(
             Finding(
                 name=name,
                 unit=unit,
-                published=Published(
-                    value=value, provenance=Provenance.RESIMULATED, source=OTHER
-                ),
+                published=Published(value=value, provenance=Provenance.RESIMULATED, source=OTHER),
                 ours=ours,
                 tolerance=tolerance,
                 asserted=asserted,

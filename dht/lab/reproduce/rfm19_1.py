@@ -27,8 +27,16 @@ LOOKUPS = 10_000
 REPLICATION = 20
 CONCURRENCY = 10
 PUBLISHED: Mapping[int, float] = {
-    **{10: 2.165, 20: 1.926, 30: 1.868, 40: 1.834, 50: 1.806},
-    **{60: 1.777, 70: 1.756, 80: 1.728, 90: 1.708, 100: 1.692},
+    10: 2.165,
+    20: 1.926,
+    30: 1.868,
+    40: 1.834,
+    50: 1.806,
+    60: 1.777,
+    70: 1.756,
+    80: 1.728,
+    90: 1.708,
+    100: 1.692,
 }
 #: Of the sizes of tables, which are no published numbers but those of an independent program.
 ENTRIES: Mapping[int, float] = {10: 121.6, 20: 223.8, 50: 494.8, 100: 889.7}
@@ -37,8 +45,10 @@ SOURCE = "ProbeLab, rfm19.1-kademlia-balanced-buckets.md"
 _CHUNK = 2000
 
 NOTES = (
-    "A lookup ends at any of the 20 closest nodes, not at the closest: the formula, which is of an "
-    "exact target, counts otherwise and stands there to show the slope.",
+    (
+        "A lookup ends at any of the 20 closest nodes, not at the closest: the formula, which is "
+        "of an exact target, counts otherwise and stands there to show the slope."
+    ),
     "Ids of 62 bits instead of 256: 25,000 nodes differ in fewer.",
     "Intervals are over all lookups; the published sets of nodes differ by 0.005 among themselves.",
 )

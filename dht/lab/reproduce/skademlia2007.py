@@ -8,7 +8,7 @@ the path goes on with the next.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import final
 
 import attrs
@@ -19,7 +19,7 @@ from ..catalogue import SKADEMLIA, Progress
 from ..closed_forms import survival_disjoint
 from ..estimates import Estimate, mean_of, share_of
 from ..findings import Finding, Provenance, Published, Reproduction
-from ..geometries import Flags, Geometry, Network, build, nearest_entries
+from ..geometries import Flags, Geometry, Network, build, nearest_entries, random_pairs
 from ..nearest import NOBODY, Nodes, random_ids
 from ..plots import Plot, Series
 from .gummadi2003 import measured
@@ -34,65 +34,106 @@ PATHS = (1, 2, 4, 8)
 SHARES = (5, 10, 20, 30, 40, 50)
 #: The share at which the paper's headline stands.
 HEADLINE = 20
-LOOKUPS = 4000
+LOOKUPS = 10_000
 #: Steps after which a lookup has failed: far beyond what any path takes.
 STEPS_MAX = 24
 _FAR = np.uint64(2**64 - 1)
 
+#: Of how many hops the paper's 41 % speaks is known only from its formula: ln 0.41 / ln 0.8 = 4.0.
+#: With buckets so small single paths are as long.
+SMALL_BUCKET = 2
+#: From so many paths and percent on the formula is known to be too low (see the notes), and what
+#: we measure is not held to it.
+UNEQUAL = (4, 50)
+
 NOTES = (
-    "A path's length is how many nodes it asks until one names the target: all of them must be "
-    "honest. The formula is drawn from the lengths measured without adversaries, each number of "
-    "paths for itself.",
-    "Source and target are honest. The paper's 41 % over one path is what the formula gives for "
-    "paths of 4 hops; with buckets of 16 ours are shorter, so more of them survive. Its own numbers "
-    "of hops are in a figure that nobody here has seen.",
+    (
+        "A path's length is how many nodes it asks until one names the target: all of them must "
+        "be honest. Source and target are honest."
+    ),
+    (
+        "The formula takes all paths of a lookup to be equally long. Of four or eight some are "
+        "much shorter than others, and where half of the nodes are adversaries they find the "
+        "target more often than it says (our proofs leave these two out); with the length that "
+        "each path really has it is right."
+    ),
+    (
+        "The paper's 41 % over one path is what the formula gives for paths of 4 hops. With "
+        "buckets of 16 ours are shorter, so more survive; with buckets of 2 they are as long. Its"
+        " own numbers of hops are in a figure that nobody here has seen."
+    ),
     "Disjoint paths do nothing against adversaries that surround the key itself.",
 )
 
 
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
-    """Every number of paths at every share: a minute at full effort."""
+    """Every number of paths at every share: half a minute at full effort."""
     draw = np.random.default_rng([seed, 2007])
     lookups = max(200, round(LOOKUPS * effort))
-    network = build(
-        Geometry.XOR, random_ids(NODES, BITS, draw), BITS, draw, bucket=BUCKET
-    )
-    lengths: dict[int, dict[int, float]] = {}
-    found: dict[int, dict[int, Estimate]] = {}
-    dropped: dict[int, Estimate] = {}
-    asked: dict[int, Estimate] = {}
-    steps, done = len(PATHS) * (len(SHARES) + 2), 0
-    honest = np.zeros(NODES, dtype=np.bool_)
-    for paths in PATHS:
-        quiet = search(network, honest, lookups, draw, paths=paths)
-        lengths[paths] = shares_of(quiet.lengths)
-        asked[paths] = mean_of(quiet.asked, draw)
-        found[paths] = {}
-        for share in SHARES:
-            outcome = search(network, hostile(share, draw), lookups, draw, paths=paths)
-            found[paths][share] = share_of(int(outcome.found.sum()), lookups)
-            done += 1
-            progress(done / steps)
-        drops = search(
-            network, hostile(HEADLINE, draw), lookups, draw, paths=paths, dropping=True
-        )
-        dropped[paths] = share_of(int(drops.found.sum()), lookups)
-        done += 2
-        progress(done / steps)
+    network = build(Geometry.XOR, random_ids(NODES, BITS, draw), BITS, draw, bucket=BUCKET)
+    measured_of: dict[int, Measured] = {}
+    for done, paths in enumerate(PATHS):
+        measured_of[paths] = measure(network, lookups, draw, paths)
+        progress((done + 1) / (len(PATHS) + 1))
+    long = build(Geometry.XOR, network.ids, BITS, draw, bucket=SMALL_BUCKET)
     findings = [
-        *_headline(found),
+        *(_headline(paths, measured_of[paths].found[HEADLINE]) for paths in HEADLINES),
         *(
-            _against_form(paths, share, found[paths][share], lengths[paths])
-            for paths in PATHS
+            _headline(
+                paths,
+                found_by(long, HEADLINE, lookups, draw, paths=paths),
+                how="paths of 4 hops",
+            )
+            for paths in HEADLINES
+        ),
+        *(
+            _against_form(paths, share, each.found[share], shares_of(each.quiet.lengths))
+            for paths, each in measured_of.items()
             for share in SHARES
         ),
-        *(_dropping(paths, ours) for paths, ours in dropped.items()),
-        *(_messages(paths, asked) for paths in PATHS[1:]),
-        _length(lengths[1]),
+        _own_lengths(measured_of),
+        *(_dropping(paths, each.dropping) for paths, each in measured_of.items()),
+        *(_messages(paths, measured_of, draw) for paths in PATHS[1:]),
+        _length(measured_of[1].quiet.lengths),
     ]
+    progress(1.0)
     return Reproduction(
-        scenario=SKADEMLIA, findings=findings, plots=(_plot(found, lengths),), notes=NOTES
+        scenario=SKADEMLIA, findings=findings, plots=(_plot(measured_of),), notes=NOTES
     )
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Measured:
+    """All lookups over so many paths: among honest nodes, by the share of adversaries in percent,
+    and among those that drop what they are asked."""
+
+    quiet: "Outcome"
+    found: Mapping[int, Estimate]
+    dropping: Estimate
+
+
+def measure(network: Network, lookups: int, draw: np.random.Generator, paths: int) -> Measured:
+    """Lookups over that many paths among all shares of adversaries."""
+    return Measured(
+        quiet=search(network, hostile(0, draw), lookups, draw, paths=paths),
+        found={share: found_by(network, share, lookups, draw, paths=paths) for share in SHARES},
+        dropping=found_by(network, HEADLINE, lookups, draw, paths=paths, dropping=True),
+    )
+
+
+def found_by(
+    network: Network,
+    share: int,
+    lookups: int,
+    draw: np.random.Generator,
+    *,
+    paths: int,
+    dropping: bool = False,
+) -> Estimate:
+    """The share of lookups that find their target."""
+    outcome = search(network, hostile(share, draw), lookups, draw, paths=paths, dropping=dropping)
+    return share_of(int(outcome.found.sum()), lookups)
 
 
 def hostile(percent: int, generator: np.random.Generator) -> Flags:
@@ -108,18 +149,32 @@ def shares_of(lengths: npt.NDArray[np.int32]) -> dict[int, float]:
     return {length: count / len(lengths) for length, count in sorted(counted.items())}
 
 
-# ---------------------------------------------------------------------------------- the lookups
+# -------------------------------------------------------------------------------------- the lookups
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Outcome:
-    """Of every lookup whether it found the target and how many nodes it asked; of every path that
-    did, how many."""
+    """Of every lookup, a row, and each of its paths, a column: whether it found the target, and
+    how many nodes it asked."""
 
-    found: Flags
+    arrived: Flags
     asked: npt.NDArray[np.int32]
-    lengths: npt.NDArray[np.int32]
+
+    @property
+    def found(self) -> Flags:
+        """Which lookups found it over one path at least."""
+        return np.asarray(self.arrived.any(axis=1))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Of every path that found it."""
+        return np.asarray(self.asked[self.arrived])
+
+    def survival(self, adversaries: float) -> float:
+        """How many lookups would find it among adversaries, by the length of each path."""
+        fails = np.where(self.arrived, 1 - (1 - adversaries) ** self.asked, 1.0)
+        return float(1 - fails.prod(axis=1).mean())
 
 
 def search(
@@ -131,19 +186,22 @@ def search(
     paths: int,
     dropping: bool = False,
 ) -> Outcome:
-    """So many lookups at once, from honest nodes for honest nodes."""
-    honest = np.flatnonzero(~adversaries).astype(np.int32)
-    sources = honest[generator.integers(len(honest), size=lookups)]
-    targets = honest[generator.integers(len(honest), size=lookups)]
-    targets = np.where(targets == sources, honest[0] + honest[-1] - targets, targets)
-    lookup = _Lookups.begin(network, adversaries, sources, targets, paths)
+    """So many lookups at once, from honest nodes for other honest nodes.
+
+    Each has adversaries of its own, so that lookups are independent: the same pattern, turned by
+    a random number of nodes.
+    """
+    turns = generator.integers(network.size, size=lookups).astype(np.int32)
+    sources, targets = (
+        (honest - turns) % network.size for honest in random_pairs(~adversaries, lookups, generator)
+    )
+    lookup = _Lookups.begin(
+        network, adversaries, turns, sources=sources, targets=targets, paths=paths
+    )
     for _ in range(STEPS_MAX):
         for path in range(paths):
             lookup.step(path, dropping=dropping)
-    lengths = lookup.lengths[lookup.arrived]
-    return Outcome(
-        found=lookup.arrived.any(axis=1), asked=(lookup.used != NOBODY).sum(axis=1), lengths=lengths
-    )
+    return Outcome(arrived=lookup.arrived, asked=lookup.lengths)
 
 
 @final
@@ -152,7 +210,9 @@ class _Lookups:
     """Many lookups under way: a row each, and a column for each of its paths."""
 
     network: Network
+    #: Node n is one in a lookup if the flag stands at n + its turn.
     adversaries: Flags
+    turns: Nodes
     targets: Nodes
     #: Whom each path could ask, nearest first; a path without anybody is at its end.
     known: npt.NDArray[np.int32]
@@ -164,7 +224,14 @@ class _Lookups:
 
     @classmethod
     def begin(
-        cls, network: Network, adversaries: Flags, sources: Nodes, targets: Nodes, paths: int
+        cls,
+        network: Network,
+        adversaries: Flags,
+        turns: Nodes,
+        *,
+        sources: Nodes,
+        targets: Nodes,
+        paths: int,
     ) -> "_Lookups":
         first = nearest_entries(network, sources, network.ids[targets], TOLD)
         known = np.full((len(sources), paths, TOLD), NOBODY, dtype=np.int32)
@@ -177,6 +244,7 @@ class _Lookups:
         return cls(
             network=network,
             adversaries=adversaries,
+            turns=turns,
             targets=targets,
             known=known,
             arrived=there,
@@ -194,7 +262,7 @@ class _Lookups:
         self.used[rows, self.moves] = asked
         self.moves += 1
         self.lengths[rows, path] += 1
-        bad = self.adversaries[asked]
+        bad = self.adversaries[(asked + self.turns[rows]) % self.network.size]
         if not dropping:
             # Its answer holds adversaries alone, and so do all answers from there on.
             self.known[rows[bad], path] = NOBODY
@@ -228,32 +296,38 @@ class _Lookups:
         return np.where(np.take_along_axis(far, order, 1) == _FAR, NOBODY, kept)
 
 
-# ---------------------------------------------------------------------------------- the findings
+# ------------------------------------------------------------------------------------- the findings
 
 
-def _headline(found: Mapping[int, Mapping[int, Estimate]]) -> list[Finding]:
-    return [
-        Finding(
-            name=f"found, {HEADLINE} % adversaries, {paths} path{'s' if paths > 1 else ''}",
-            unit="%",
-            published=Published(
-                value=value, provenance=Provenance.TEXT, source="Baumgart & Mies 2007, summary"
-            ),
-            ours=found[paths][HEADLINE].scaled(100),
-            tolerance=1,
-            better="higher",
-            asserted=paths == PATHS[-1],
-        )
-        for paths, value in ((1, 41), (8, 99))
-    ]
+#: By number of paths, in percent.
+HEADLINES: Mapping[int, float] = {1: 41, 8: 99}
 
 
-def _against_form(
-    paths: int, share: int, ours: Estimate, lengths: Mapping[int, float]
-) -> Finding:
+def _headline(paths: int, ours: Estimate, how: str = "") -> Finding:
+    name = f"found, {HEADLINE} % adversaries, {_paths(paths)}"
+    return Finding(
+        name=f"{name}, {how}" if how else name,
+        unit="%",
+        published=Published(
+            value=HEADLINES[paths],
+            provenance=Provenance.TEXT,
+            source="Baumgart & Mies 2007, summary",
+        ),
+        ours=ours.scaled(100),
+        tolerance=3 if how else 1,
+        better="higher",
+        asserted=paths == PATHS[-1] and not how,
+    )
+
+
+def _paths(paths: int) -> str:
+    return f"{paths} path{'s' if paths > 1 else ''}"
+
+
+def _against_form(paths: int, share: int, ours: Estimate, lengths: Mapping[int, float]) -> Finding:
     form = 100 * survival_disjoint(lengths, share / 100, paths)
     return Finding(
-        name=f"formula, {share} % adversaries, {paths} path{'s' if paths > 1 else ''}",
+        name=f"formula, {share} % adversaries, {_paths(paths)}",
         unit="%",
         published=Published(
             value=form, provenance=Provenance.FORMULA, source="Baumgart & Mies 2007, section 5"
@@ -262,55 +336,79 @@ def _against_form(
         limit=form,
         limit_name="of the measured lengths",
         tolerance=3,
+        asserted=paths < UNEQUAL[0] or share < UNEQUAL[1],
+    )
+
+
+def _own_lengths(measured_of: Mapping[int, Measured]) -> Finding:
+    """The formula with the length that each path really has: how far off it is at most."""
+    off = [
+        abs(each.quiet.survival(share / 100) - each.found[share].mean) * 100
+        for each in measured_of.values()
+        for share in SHARES
+    ]
+    return Finding(
+        name="formula with each path's own length: largest difference",
+        unit="points",
+        published=Published(
+            value=0, provenance=Provenance.FORMULA, source="Baumgart & Mies 2007, section 5"
+        ),
+        ours=Estimate.exactly(max(off)),
+        tolerance=3,
         asserted=True,
     )
 
 
 def _dropping(paths: int, ours: Estimate) -> Finding:
     return Finding(
-        name=f"found, {HEADLINE} % that drop, {paths} path{'s' if paths > 1 else ''}",
+        name=f"found, {HEADLINE} % that drop, {_paths(paths)}",
         unit="%",
         published=None,
         ours=ours.scaled(100),
     )
 
 
-def _messages(paths: int, asked: Mapping[int, Estimate]) -> Finding:
+def _messages(
+    paths: int, measured_of: Mapping[int, Measured], draw: np.random.Generator
+) -> Finding:
     """What disjointness costs, in nodes asked for each that one path asks."""
+    asked = mean_of(measured_of[paths].quiet.asked.sum(axis=1), draw)
     return Finding(
         name=f"nodes asked, {paths} paths over one",
         unit="times",
         published=None,
-        ours=asked[paths].scaled(1 / asked[1].mean),
+        ours=asked.scaled(1 / float(measured_of[1].quiet.asked.mean())),
         limit=paths,
         limit_name="as many as paths",
     )
 
 
-def _length(lengths: Mapping[int, float]) -> Finding:
-    mean = sum(length * share for length, share in lengths.items())
+def _length(lengths: npt.NDArray[np.int32]) -> Finding:
     return Finding(
-        name="mean length of a single path",
+        name=f"mean length of a single path, buckets of {BUCKET}",
         unit="nodes",
         published=None,
-        ours=Estimate.exactly(mean),
+        ours=Estimate.exactly(float(lengths.mean())),
     )
 
 
-def _plot(
-    found: Mapping[int, Mapping[int, Estimate]], lengths: Mapping[int, Mapping[int, float]]
-) -> Plot:
+def _plot(measured_of: Mapping[int, Measured]) -> Plot:
     series = []
-    fine: Sequence[int] = range(1, 51)
-    for paths, points in found.items():
-        name = f"{paths} path{'s' if paths > 1 else ''}"
-        series.append(measured(name, {share: each.scaled(100) for share, each in points.items()}))
-        forms = [100 * survival_disjoint(lengths[paths], share / 100, paths) for share in fine]
+    fine = range(1, 51)
+    for paths, each in measured_of.items():
+        name, lengths = _paths(paths), shares_of(each.quiet.lengths)
+        series.append(measured(name, {at: one.scaled(100) for at, one in each.found.items()}))
+        forms = [100 * survival_disjoint(lengths, share / 100, paths) for share in fine]
         series.append(
             Series(name=f"{name}, formula", look="limit", like=name, xs=list(fine), ys=forms)
         )
     series.append(
-        Series(name="published", look="published", xs=[HEADLINE, HEADLINE], ys=[41, 99])
+        Series(
+            name="published",
+            look="published",
+            xs=[HEADLINE] * len(HEADLINES),
+            ys=list(HEADLINES.values()),
+        )
     )
     return Plot(
         name="disjoint",
