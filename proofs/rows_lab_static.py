@@ -138,7 +138,7 @@ REDUCED = {
     "hashing-balance": 0.2,
     "lv2002": 0.12,
     "rfm19.1": 0.2,
-    "skademlia2007": 0.24,
+    "skademlia2007": 0.3,
 }
 
 

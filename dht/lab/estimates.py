@@ -21,6 +21,7 @@ Z = 1.959964
 #: From so many values on, a Student interval; below, the bootstrap. DESIGN: at least ten seeds.
 STUDENT_FROM = 10
 RESAMPLES = 1000
+_NONE = "an estimate needs at least one value, got none"
 
 
 @final
@@ -64,7 +65,11 @@ def mean_of(values: Sequence[float] | npt.NDArray[Any], generator: np.random.Gen
     """The mean of independent values. Raises ``ValueError`` when there is none."""
     if len(values) >= STUDENT_FROM:
         return _student([float(value) for value in values])
-    return bootstrap(values, lambda sample: float(np.mean(sample)), generator)
+    data = np.asarray(values, dtype=np.float64)
+    if not len(data):
+        raise ValueError(_NONE)
+    drawn = data[generator.integers(len(data), size=(RESAMPLES, len(data)))].mean(axis=1)
+    return _between(float(data.mean()), drawn, len(data))
 
 
 def _student(values: Sequence[float]) -> Estimate:
@@ -93,12 +98,17 @@ def bootstrap(
     """Any statistic of independent values, by drawing them anew a thousand times."""
     data = np.asarray(values)
     if not len(data):
-        raise ValueError("an estimate needs at least one value, got none")
+        raise ValueError(_NONE)
     drawn = [
         statistic(data[generator.integers(len(data), size=len(data))]) for _ in range(RESAMPLES)
     ]
+    return _between(statistic(data), drawn, len(data))
+
+
+def _between(mean: float, drawn: Sequence[float] | npt.NDArray[np.float64], count: int) -> Estimate:
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Estimate(mean=statistic(data), low=float(low), high=float(high), count=len(data))
+    # Of values that are all alike the mean may be off by a last digit.
+    return Estimate(mean=mean, low=min(float(low), mean), high=max(float(high), mean), count=count)
 
 
 def share_of(hits: int, trials: int) -> Estimate:
@@ -110,7 +120,11 @@ def share_of(hits: int, trials: int) -> Estimate:
     centre = (share + Z * Z / (2 * trials)) / weight
     half = Z * sqrt(share * (1 - share) / trials + Z * Z / (4 * trials * trials)) / weight
     return Estimate(
-        mean=share, low=max(0.0, centre - half), high=min(1.0, centre + half), count=trials
+        mean=share,
+        # At none and at all the formula gives the share itself, but for a last digit.
+        low=min(share, max(0.0, centre - half)),
+        high=max(share, min(1.0, centre + half)),
+        count=trials,
     )
 
 

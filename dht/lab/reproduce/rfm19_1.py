@@ -113,8 +113,6 @@ def _closest_told(network: Network, asked: Nodes, keys: Ids) -> Nodes:
     rows, width = asked.shape
     each = nearest_entries(network, asked.reshape(-1), np.repeat(keys, width), CONCURRENCY)
     told = each.reshape(rows, -1)
-    if width == 1:
-        return told
     far = np.where(told == NOBODY, np.uint64(2**64 - 1), network.ids[told] ^ keys[:, None])
     order = np.argsort(far, axis=1)
     told = np.take_along_axis(told, order, axis=1)
@@ -124,7 +122,8 @@ def _closest_told(network: Network, asked: Nodes, keys: Ids) -> Nodes:
     kept = np.argsort(again, axis=1, kind="stable")[:, :CONCURRENCY]
     first = np.take_along_axis(told, kept, axis=1)
     # Fewer than ten different ones: the nearest stands in for those that are missing.
-    return np.where(np.take_along_axis(again, kept, axis=1), first[:, :1], first)
+    missing = np.take_along_axis(again, kept, axis=1) | (first == NOBODY)
+    return np.where(missing, first[:, :1], first)
 
 
 def _hops(bucket: int, ours: Estimate) -> Finding:
