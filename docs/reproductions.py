@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dht.lab.catalogue import SCENARIOS, scenario_named
 from dht.lab.findings import Reproduction
+from dht.lab.loading import load
 from dht.lab.plots import render
 from dht.lab.reports import markdown_of
 
@@ -50,7 +51,7 @@ def with_section(page: str, name: str, section: str) -> str:
 
 def make(name: str, effort: float = 1.0) -> Reproduction:
     """One scenario, drawn into the folder."""
-    reproduction = scenario_named(name).load()(effort, SEED, lambda _: None)
+    reproduction = load(scenario_named(name))(effort, SEED, lambda _: None)
     FOLDER.mkdir(parents=True, exist_ok=True)
     for plot in reproduction.plots:
         (FOLDER / picture_of(reproduction, plot.name)).write_bytes(render(plot, "svg"))

@@ -13,6 +13,7 @@ import numpy as np
 from dht.lab import closed_forms
 from dht.lab.catalogue import SCENARIOS
 from dht.lab.geometries import Geometry, build, random_deaths, random_pairs, route
+from dht.lab.loading import load
 from dht.lab.nearest import every_id, random_ids
 from dht.lab.reports import row_of
 
@@ -152,7 +153,7 @@ def promise_of(name: str) -> str:
 
 def reproduced(name: str, seed: int, scale: float) -> Figures:
     """Every finding as its row of the table, and those that are asserted and missed."""
-    reproduction = SCENARIOS[name].load()(scale, seed + 1, lambda _: None)
+    reproduction = load(SCENARIOS[name])(scale, seed + 1, lambda _: None)
     return {
         "findings": [row_of(finding) for finding in reproduction.findings],
         "asserted": sum(finding.asserted for finding in reproduction.findings),

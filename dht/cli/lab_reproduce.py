@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ..errors import LocalError
 from ..lab.catalogue import SCENARIOS, Scenario, scenario_named
+from ..lab.loading import load
 from ..lab.plots import check_matplotlib
 from .options import json_option
 from .statuses import SHOWN_AFTER_S, Command, ExitStatus, complain, print_json
@@ -132,7 +133,7 @@ def _reproduce_all(
     """Runs them one by one and hands each on as it is done; False when Ctrl-C ended it."""
     try:
         for scenario in scenarios:
-            function = scenario.load()
+            function = load(scenario)
             with _bar(scenario.name) as progress:
                 reproduction = function(effort, seed, progress)
             keep(reproduction)

@@ -1,6 +1,6 @@
 """The laboratory: models of whole overlays, and published results made again with them.
 
-    catalogue      what can be reproduced; light, the rest needs numpy
+    catalogue      what can be reproduced; light, the rest needs numpy; loading brings it
     reproduce/     a file for each paper
     findings       a published number beside ours, and the verdict; reports writes them out
     estimates      means with their intervals

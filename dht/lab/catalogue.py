@@ -1,24 +1,17 @@
 """Which published results can be made again: names and papers, and where their code is.
 
-Light on purpose: listing them loads neither numpy nor a single scenario. The code of a scenario
-is the function ``reproduce`` of the file in ``reproduce/`` that is named after it.
+Light on purpose: listing them loads neither numpy nor a single scenario; ``loading`` does.
 """
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import attrs
 
 from ..errors import LocalError
 
-if TYPE_CHECKING:
-    from .findings import Reproduction
-
 #: Told how much is done, from 0 to 1. May raise to stop the work.
 Progress = Callable[[float], None]
-#: (effort, seed, progress): effort 1.0 is full, and less of it draws fewer samples.
-Reproduce = Callable[[float, int, Progress], "Reproduction"]
 
 
 @final
@@ -34,16 +27,6 @@ class Scenario:
     def module(self) -> str:
         """The name of its file: what Python allows of its own."""
         return self.name.replace(".", "_").replace("-", "_")
-
-    def load(self) -> Reproduce:
-        """Its code, and numpy with it. Raises ``LocalError`` where that is not installed."""
-        try:
-            function: Reproduce = import_module(f".reproduce.{self.module}", __package__).reproduce
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "numpy":
-                raise
-            raise LocalError("the laboratory needs numpy: pip install 'dht[lab]'") from None
-        return function
 
 
 CHORD = Scenario(

@@ -21,7 +21,8 @@ class Provenance(StrEnum):
 
     TEXT = "text read"
     FIGURE = "figure read by eye"
-    ABSTRACT = "abstract"
+    #: The abstract alone, or a summary by somebody who read all of it.
+    ABSTRACT = "abstract or summary"
     #: A formula that was published, evaluated here.
     FORMULA = "formula read"
     #: The same experiment done by somebody else, not by its authors.

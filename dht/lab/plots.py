@@ -105,6 +105,8 @@ def check_matplotlib() -> None:
 
 
 def _draw(axes: Any, plot: Plot) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes.set_title(plot.title)
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
@@ -138,7 +140,9 @@ def _draw(axes: Any, plot: Plot) -> None:
         axes.set_ylim(*plot.y_range)
     for axis, log in ((axes.xaxis, plot.x_log), (axes.yaxis, plot.y_log)):
         if log:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(_plain)
+            axis.set_minor_formatter(NullFormatter())
     # Beside the curves, never on them.
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, handlelength=2.4)
 

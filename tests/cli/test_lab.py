@@ -8,10 +8,10 @@ import pytest
 from rich.progress import Progress
 
 from dht.cli import lab_reproduce
-from dht.lab import catalogue
 from dht.lab.catalogue import CHORD, GUMMADI, Scenario
 from dht.lab.estimates import Estimate
 from dht.lab.findings import Finding, Provenance, Published, Reproduction
+from dht.lab.loading import Reproduce
 from dht.lab.plots import Plot, Series
 from tests.cli.conftest import Run
 
@@ -38,17 +38,17 @@ def found(scenario: Scenario, seed: int, effort: float) -> Reproduction:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenarios that take no time; the second is interrupted when its seed is 13."""
 
-    def load(self: Scenario) -> catalogue.Reproduce:
+    def load(scenario: Scenario) -> Reproduce:
         def reproduce(effort: float, seed: int, progress: Callable[[float], None]) -> Reproduction:
             progress(0.5)
-            if self is GUMMADI and seed == 13:
+            if scenario is GUMMADI and seed == 13:
                 raise KeyboardInterrupt
             progress(1.0)
-            return found(self, seed, effort)
+            return found(scenario, seed, effort)
 
         return reproduce
 
-    monkeypatch.setattr(Scenario, "load", load)
+    monkeypatch.setattr(lab_reproduce, "load", load)
 
 
 def test_the_list_names_papers(run: Run) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dht.errors import LocalError
 from dht.lab import reproduce
 from dht.lab.catalogue import CHORD, SCENARIOS, Scenario, scenario_named
+from dht.lab.loading import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,11 +18,11 @@ def test_every_scenario_has_its_file_and_every_file_its_scenario() -> None:
     (folder,) = reproduce.__path__
     files = {path.stem for path in Path(folder).glob("*.py")} - {"__init__"}
     assert files == {scenario.module for scenario in SCENARIOS.values()}
-    assert all(callable(scenario.load()) for scenario in SCENARIOS.values())
+    assert all(callable(load(scenario)) for scenario in SCENARIOS.values())
 
 
 def test_listing_loads_neither_numpy_nor_a_plot() -> None:
-    code = "import sys, dht.lab.catalogue; print(*sys.modules)"
+    code = "import sys, dht.lab.loading; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -36,4 +37,4 @@ def test_a_name_that_is_not_there_tells_which_are() -> None:
 
 def test_a_scenario_that_lost_its_file_is_our_bug() -> None:
     with pytest.raises(ModuleNotFoundError, match="nothing_here"):
-        Scenario(name="nothing-here", title="", paper="").load()
+        load(Scenario(name="nothing-here", title="", paper=""))

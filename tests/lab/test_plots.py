@@ -48,7 +48,7 @@ def test_another_format_is_refused() -> None:
     ("missing", "code"),
     [
         ("matplotlib", "from dht.lab.plots import check_matplotlib; check_matplotlib()"),
-        ("numpy", "from dht.lab.catalogue import CHORD; CHORD.load()"),
+        ("numpy", "from dht.lab import catalogue, loading; loading.load(catalogue.CHORD)"),
     ],
 )
 def test_without_the_extra_it_says_what_to_install(missing: str, code: str) -> None:

@@ -16,6 +16,7 @@ from dht.lab.catalogue import SCENARIOS
 from dht.lab.findings import Provenance, Reproduction, Verdict
 from dht.lab.geometries import Geometry, build
 from dht.lab.graphs import grid, random_graph
+from dht.lab.loading import load
 from dht.lab.nearest import NOBODY, random_ids
 from dht.lab.reports import shape_of
 from dht.lab.reproduce import (
@@ -74,7 +75,7 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 def run(name: str, seed: int = 1, effort: float = 0.01) -> tuple[Reproduction, list[float]]:
     shares: list[float] = []
-    return SCENARIOS[name].load()(effort, seed, shares.append), shares
+    return load(SCENARIOS[name])(effort, seed, shares.append), shares
 
 
 def test_a_report_is_whole_and_hangs_on_its_seed(name: str) -> None:

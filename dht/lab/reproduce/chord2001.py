@@ -49,7 +49,7 @@ PATHS: Mapping[int, Published] = {
         for size, value in ((6, 2.89), (8, 3.83), (10, 4.84), (12, 5.85))
     },
     1 << 14: Published(
-        value=6.85, provenance=Provenance.TEXT, source="Stoica 2001, section 6.3 and figure 10"
+        value=6.85, provenance=Provenance.TEXT, source="Stoica 2001, text to figure 10"
     ),
 }
 
@@ -188,7 +188,9 @@ def _of_loads(ours: Mapping[str, Estimate]) -> list[Finding]:
             name=name,
             unit="means",
             published=Published(
-                value=value, provenance=Provenance.TEXT, source="Stoica 2001, section 6.2"
+                value=value,
+                provenance=Provenance.TEXT,
+                source="Stoica 2001, figures 8 and 9",
             ),
             ours=ours[key],
             limit=limit,
@@ -251,7 +253,7 @@ def _of_failures(dead: int, ours: Estimate) -> list[Finding]:
     law = Published(
         value=dead,
         provenance=Provenance.TEXT,
-        source="Stoica 2001, section 6.4",
+        source="Stoica 2001, text to figure 11",
         words=f"p: {dead}",
     )
     name = f"failed lookups, {dead} % of the nodes dead"
@@ -268,12 +270,12 @@ def _of_failures(dead: int, ours: Estimate) -> list[Finding]:
 def _plot_load(seed: int) -> Plot:
     """All loads in order, of one ring each: what share of the nodes carries at most that much."""
     generator = np.random.default_rng([seed, 8])
-    percents = np.arange(1, 100)
+    percents = np.array([1, *range(5, 90, 5), *range(90, 100)])
     series = []
     for points, name in ((1, "one point a node"), (VIRTUAL, "twenty points a node")):
         shares = Ring.random(NODES, points, generator).shares() * NODES
         loads = np.percentile(shares, percents)
-        series.append(Series(name=name, xs=percents.tolist()[::7], ys=loads.tolist()[::7]))
+        series.append(Series(name=name, xs=percents.tolist(), ys=loads.tolist()))
     forms = [arc_quantile(percent / 100) for percent in percents]
     series.append(
         Series(

@@ -246,8 +246,8 @@ def _of_any(name: str, measured: Measured, generator: np.random.Generator) -> li
             unit="times",
             published=Published(
                 value=100,
-                provenance=Provenance.TEXT,
-                source="Lv 2002, summary",
+                provenance=Provenance.ABSTRACT,
+                source="Lv 2002, a summary",
                 words="some 2 orders",
             ),
             ours=ratio,

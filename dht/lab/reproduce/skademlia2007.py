@@ -67,7 +67,7 @@ NOTES = (
 
 
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
-    """Every number of paths at every share: half a minute at full effort."""
+    """Every number of paths at every share: a minute at full effort."""
     draw = np.random.default_rng([seed, 2007])
     lookups = max(200, round(LOOKUPS * effort))
     network = build(Geometry.XOR, random_ids(NODES, BITS, draw), BITS, draw, bucket=BUCKET)
@@ -312,8 +312,8 @@ def _headline(paths: int, ours: Estimate, how: str = "") -> Finding:
         unit="%",
         published=Published(
             value=HEADLINES[paths],
-            provenance=Provenance.TEXT,
-            source="Baumgart & Mies 2007, summary",
+            provenance=Provenance.ABSTRACT,
+            source="Baumgart & Mies 2007, a summary",
         ),
         ours=ours.scaled(100),
         tolerance=3 if how else 1,
@@ -332,7 +332,7 @@ def _against_form(paths: int, share: int, ours: Estimate, lengths: Mapping[int, 
         name=f"formula, {share} % adversaries, {_paths(paths)}",
         unit="%",
         published=Published(
-            value=form, provenance=Provenance.FORMULA, source="Baumgart & Mies 2007, section 5"
+            value=form, provenance=Provenance.FORMULA, source="Baumgart & Mies 2007, its formula"
         ),
         ours=ours.scaled(100),
         limit=form,
@@ -353,7 +353,7 @@ def _own_lengths(measured_of: Mapping[int, Measured]) -> Finding:
         name="formula with each path's own length: largest difference",
         unit="points",
         published=Published(
-            value=0, provenance=Provenance.FORMULA, source="Baumgart & Mies 2007, section 5"
+            value=0, provenance=Provenance.FORMULA, source="Baumgart & Mies 2007, its formula"
         ),
         ours=Estimate.exactly(max(off)),
         tolerance=3,
