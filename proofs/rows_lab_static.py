@@ -139,7 +139,7 @@ REDUCED = {
     "hashing-balance": 0.2,
     "lv2002": 0.12,
     "rfm19.1": 0.2,
-    "skademlia2007": 0.3,
+    "skademlia2007": 0.45,
 }
 
 
@@ -222,7 +222,7 @@ def reproduce_lv2002(seed: int, scale: float) -> Figures:
 
 
 @row(
-    "reproduce-rfm19.1",
+    "reproduce-rfm19-1",
     promise=promise_of("rfm19.1"),
     pieces=1,
     judge=judge_reproduction,

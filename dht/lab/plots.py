@@ -140,7 +140,9 @@ def _draw(axes: Any, plot: Plot) -> None:
         axes.set_ylim(*plot.y_range)
     for axis, log in ((axes.xaxis, plot.x_log), (axes.yaxis, plot.y_log)):
         if log:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = axis.get_view_interval()
+            # Over two decades their powers are enough.
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
             axis.set_major_formatter(_plain)
             axis.set_minor_formatter(NullFormatter())
     # Beside the curves, never on them.
