@@ -53,7 +53,7 @@ TABLES: Mapping[int, Mapping[str, float]] = {
 }
 SMALL, LARGE = TABLES
 #: In how many of the seeds the large table is made: rendezvous hashes each cell with each bucket.
-LARGE_SEEDS = 2
+LARGE_SEEDS = 5
 JUMP = "Lamping & Veach 2014, figure 2"
 MAGLEV = "Eisenbud 2016, evaluation"
 
@@ -70,9 +70,9 @@ NOTES = (
     "Jump hash can lose its last bucket only; the others lose any.",
     "Moved without need: keys that change their owner although it stays.",
     (
-        "XOR is what this package does. Its shares have the spread of a ring with one point a "
-        "bucket or more; a record lies on its 20 (8, unless set) nearest nodes, and their sum is "
-        "even."
+        "XOR is what this package does. The shares of its nodes are a little more even than those "
+        "of a ring with one point a bucket; a record lies on its 20 (8, unless set) nearest nodes, "
+        "and what these hold together is even."
     ),
 )
 
