@@ -11,10 +11,9 @@ from dht.core.unstructured.overlay import Unstructured
 from dht.core.unstructured.view import Entry
 from dht.core.via import Unstructured as Via
 from dht.keyspace import Key
+from dht.lab.graphs import Graph
 from dht.records import Kind, Record
 from dht.sim import LinkModel, SimNode, Simulator
-
-from .graphs import Graph
 
 #: Every hop takes 10 ms, so that a flood arrives in the order of distance.
 LOCKSTEP = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)

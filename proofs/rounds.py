@@ -18,11 +18,11 @@ from dht.core.unstructured.branches import SearchCounters, WalkBranch, next_of_w
 from dht.core.unstructured.view import Entry
 from dht.core.unstructured.ways import HITS, Walking
 from dht.keyspace import Key, key_bytes
+from dht.lab.graphs import Graph
 from dht.records import Kind, Record
 from dht.wire.codec import copy_of, decode_untrusted
 from dht.wire.messages import WALK, Found, Search, Taken, Taking, Wanted
 
-from .graphs import Graph
 from .machine import Figures
 
 TTL = 255

@@ -11,9 +11,9 @@ from dht.core.unstructured.ways import HITS
 from dht.core.via import Flood, Walk
 from dht.core.via import Unstructured as Via
 from dht.keyspace import Key
+from dht.lab.graphs import Graph, distances, largest_component, part_of, random_graph, undirected
 
 from .frozen import Frozen
-from .graphs import Graph, distances, largest_component, part_of, random_graph, undirected
 from .machine import Figures, Reduced, Verdict, row
 from .rounds import walk_in_rounds
 from .rows_view import grown, neighbours_of, shuffle

@@ -8,9 +8,7 @@ from typing import Any
 from dht.config import Config
 from dht.contacts import contact_at, pack_address
 from dht.core.unstructured.view import Entry, View
-from dht.sim import SimNode, Simulator
-
-from .graphs import (
+from dht.lab.graphs import (
     Graph,
     clustering,
     largest_component,
@@ -18,6 +16,8 @@ from .graphs import (
     random_views,
     undirected,
 )
+from dht.sim import SimNode, Simulator
+
 from .machine import Figures, Reduced, Verdict, row
 
 NODES = 1000

@@ -6,10 +6,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from dht.core.via import Flood, Walk
+from dht.lab.graphs import distances
 from docs import pictures
 from docs.drawing import Sheet
 from docs.runs import WAYS, Compared, compare, hops_from, look_up, search_sparse, shuffled
-from proofs.graphs import distances
 
 SVG = "{http://www.w3.org/2000/svg}"
 NODES = 14

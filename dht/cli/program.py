@@ -8,6 +8,7 @@ import click
 from .client import delete, get, lookup, put
 from .demo import demo
 from .keygen import keygen
+from .lab import lab
 from .serve import node
 from .statuses import ExitStatus, Group
 from .topics import add, members, remove
@@ -31,6 +32,7 @@ dht put greeting hello
 dht get greeting
 dht get greeting --explain                and show the way to it
 dht keygen --network network.key          a network for those who have that file
+dht lab reproduce --list                  published results, made again
 """,
 )
 @click.version_option(_version(), message="dht %(version)s")
@@ -41,7 +43,7 @@ def program() -> None:
     """
 
 
-for _command in (node, put, get, delete, add, remove, members, lookup, keygen, demo):
+for _command in (node, put, get, delete, add, remove, members, lookup, keygen, demo, lab):
     program.add_command(_command)
 
 

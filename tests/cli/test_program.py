@@ -26,11 +26,11 @@ COMMANDS = sorted(program.commands)
 
 
 def test_the_commands_are_these() -> None:
-    expected = "add delete demo get keygen lookup members node put remove"
+    expected = "add delete demo get keygen lab lookup members node put remove"
     assert expected.split() == COMMANDS
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS), ["lab", "reproduce"]])
 def test_help_has_examples_that_name_real_options(words: list[str], run: Run) -> None:
     done = run(*words, "--help")
     assert done.status == 0
@@ -39,7 +39,12 @@ def test_help_has_examples_that_name_real_options(words: list[str], run: Run) ->
     shown = [shlex.split(line) for line in lines if line.startswith("dht ")]
     assert shown
     for _, name, *rest in shown:
-        options = {text for each in program.commands[name].params for text in each.opts}
+        command = program.commands[name]
+        if isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), rest[0])
+            assert found is not None
+            command = found
+        options = {text for each in command.params for text in each.opts}
         assert {word for word in rest if word.startswith("--")} <= options
 
 

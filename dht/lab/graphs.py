@@ -2,6 +2,8 @@
 
 from collections import deque
 from collections.abc import Sequence
+from math import exp, log
+from operator import mul
 from random import Random
 from statistics import mean
 
@@ -95,3 +97,57 @@ def part_of(graph: Graph, nodes: Sequence[int]) -> Graph:
     """The graph of some of the nodes, renumbered in their order."""
     numbers = {node: number for number, node in enumerate(nodes)}
     return [[numbers[other] for other in graph[node] if other in numbers] for node in nodes]
+
+
+# -------------------------------------------------------------------------- shapes of a whole graph
+
+
+def grid(side: int) -> Graph:
+    """A square of nodes, each linked with those beside, above and below it."""
+    graph: Graph = [[] for _ in range(side * side)]
+    for node in range(side * side):
+        right, below = node + 1, node + side
+        for other in ([right] if right % side else []) + ([below] if below < side * side else []):
+            graph[node].append(other)
+            graph[other].append(node)
+    return [sorted(each) for each in graph]
+
+
+def power_law_degrees(nodes: int, mean_degree: float, largest: int) -> list[int]:
+    """Degrees from 1 to ``largest`` that fall as a power, with the exponent that gives that mean.
+
+    Each degree stands as often as its share says, so that no draw spoils the mean.
+    Raises ``ValueError`` for a mean that no exponent gives.
+    """
+    degrees = range(1, largest + 1)
+    low, high = -8.0, 8.0
+
+    def mean_at(exponent: float) -> float:
+        weights = [exp(-exponent * log(degree)) for degree in degrees]
+        weighted: float = sum(map(mul, degrees, weights))
+        return weighted / sum(weights)
+
+    if not mean_at(high) < mean_degree < mean_at(low):
+        raise ValueError(f"no power law from 1 to {largest} has the mean {mean_degree}")
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean_at(middle) > mean_degree else (low, middle)
+    weights = [exp(-low * log(degree)) for degree in degrees]
+    total, so_far = sum(weights), 0.0
+    chosen: list[int] = []
+    for degree, weight in zip(degrees, weights, strict=True):
+        so_far += weight
+        chosen += [degree] * (round(nodes * so_far / total) - len(chosen))
+    return chosen
+
+
+def with_degrees(degrees: Sequence[int], random: Random) -> Graph:
+    """A random graph in which everybody has about that degree: the configuration model, in which
+    the links that it makes twice, or from a node to itself, are left out."""
+    ends = [node for node, degree in enumerate(degrees) for _ in range(degree)]
+    random.shuffle(ends)
+    half = len(ends) // 2
+    views: Graph = [[] for _ in degrees]
+    for one, other in zip(ends[:half], ends[half : 2 * half], strict=True):
+        views[one].append(other)
+    return undirected(views)

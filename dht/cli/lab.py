@@ -1,0 +1,43 @@
+"""``dht lab``: the laboratory. Its commands are loaded when they are named, and not before."""
+
+# lazy imports: a command of the laboratory is loaded only when somebody calls it
+from collections.abc import Callable, Mapping
+
+import click
+
+from .statuses import Group
+
+
+def _reproduce() -> click.Command:
+    from .lab_reproduce import reproduce
+
+    return reproduce
+
+
+#: By name: what loads the command.
+_COMMANDS: Mapping[str, Callable[[], click.Command]] = {"reproduce": _reproduce}
+
+
+class LazyGroup(Group):
+    """A group that knows the names of its commands, and loads one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in order."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, loaded; None if there is no such."""
+        load = _COMMANDS.get(cmd_name)
+        return None if load is None else load()
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog="""
+dht lab reproduce --list
+dht lab reproduce gummadi2003
+dht lab reproduce chord2001 lv2002 --out results
+""",
+)
+def lab() -> None:
+    """Experiments with lookups: published results made again."""

@@ -1,0 +1,236 @@
+"""``dht lab reproduce``: published numbers beside ours."""
+
+# lazy imports: reports draw on numpy, an extra that may be absent; --list does without it
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..errors import LocalError
+from ..lab.catalogue import SCENARIOS, Scenario, scenario_named
+from ..lab.loading import load
+from ..lab.plots import check_matplotlib
+from .options import json_option
+from .statuses import SHOWN_AFTER_S, Command, ExitStatus, complain, print_json
+
+if TYPE_CHECKING:
+    from ..lab.findings import Reproduction
+
+#: Where nobody sees a terminal's edge, a table is as wide as its words need.
+_WIDTH_ELSEWHERE = 180
+_STYLES = {"reproduced": "green", "beaten": "bold green", "missed": "bold red"}
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+dht lab reproduce --list
+dht lab reproduce gummadi2003
+dht lab reproduce chord2001 lv2002 --seed 7 --effort 0.2
+dht lab reproduce rfm19.1 --out results
+dht lab reproduce skademlia2007 --plot
+dht lab reproduce hashing-balance --json
+""",
+)
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--list", "listing", is_flag=True, help="Say what can be reproduced, and do nothing.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides all.")
+@click.option(
+    "--effort",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the samples: less is faster, and its intervals are wider.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write report.json, findings.csv and the plots, as PNG and SVG, to DIR/NAME.",
+)
+@click.option("--plot", is_flag=True, help="Draw the plots, into ./NAME unless --out says where.")
+@json_option
+def reproduce(
+    *,
+    names: tuple[str, ...],
+    listing: bool,
+    seed: int,
+    effort: float,
+    out: Path | None,
+    plot: bool,
+    as_json: bool,
+) -> int:
+    """Make published results again, and set the numbers side by side.
+
+    Each finding has what was published and how we know it, our value with its 95 % interval, what
+    theory says, and a verdict: reproduced, beaten, missed, or not comparable. Numbers that nobody
+    here has read in their paper are shown, and never judged.
+
+    Ctrl-C keeps what is done.
+    """
+    if listing:
+        return _list(as_json=as_json)
+    if not names:
+        raise click.UsageError(f"say what to reproduce: {', '.join(SCENARIOS)}")
+    # Whatever can fail for what was typed fails before the work.
+    scenarios = [scenario_named(name) for name in dict.fromkeys(names)]
+    if out is not None or plot:
+        check_matplotlib()
+        _make(out or Path())
+    done: list[Reproduction] = []
+    finished = _reproduce_all(
+        scenarios, seed=seed, effort=effort, keep=_keeper(done, out, plot=plot, as_json=as_json)
+    )
+    if as_json:
+        _print_reports(done, seed=seed, effort=effort, finished=finished)
+    if finished:
+        return ExitStatus.DONE
+    left = ", ".join(each.name for each in scenarios[len(done) :])
+    complain(f"stopped: {len(done)} of {len(scenarios)} are done and kept, not so {left}")
+    return ExitStatus.INTERRUPTED
+
+
+def _list(*, as_json: bool) -> int:
+    if as_json:
+        fields = ("name", "title", "paper")
+        print_json([{each: getattr(s, each) for each in fields} for s in SCENARIOS.values()])
+        return ExitStatus.DONE
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("name", "what is measured", "paper"):
+        table.add_column(name, no_wrap=name == "name")
+    for scenario in SCENARIOS.values():
+        table.add_row(scenario.name, scenario.title, scenario.paper)
+    _console().print(table)
+    return ExitStatus.DONE
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: Path, error: OSError) -> LocalError:
+    return LocalError(f"cannot write to {folder}: {error.strerror}; name another folder with --out")
+
+
+def _reproduce_all(
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int,
+    effort: float,
+    keep: Callable[["Reproduction"], None],
+) -> bool:
+    """Runs them one by one and hands each on as it is done; False when Ctrl-C ended it."""
+    try:
+        for scenario in scenarios:
+            function = load(scenario)
+            with _bar(scenario.name) as progress:
+                reproduction = function(effort, seed, progress)
+            keep(reproduction)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[float], None]]:
+    """A bar with the time left, on a terminal, once the work has taken two seconds."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(name, total=1.0)
+    begun = perf_counter()
+
+    def progress(share: float) -> None:
+        if not bar.live.is_started and perf_counter() - begun > SHOWN_AFTER_S:
+            bar.start()
+        bar.update(task, completed=share)
+
+    try:
+        yield progress
+    finally:
+        bar.stop()
+
+
+def _keeper(
+    done: "list[Reproduction]", out: Path | None, *, plot: bool, as_json: bool
+) -> Callable[["Reproduction"], None]:
+    """What becomes of each when it is there: shown, and written where that was asked for."""
+
+    def keep(reproduction: "Reproduction") -> None:
+        done.append(reproduction)
+        if not as_json:
+            _show(reproduction)
+        if out is not None or plot:
+            files = _write(reproduction, out)
+            click.echo(f"wrote {', '.join(map(str, files))}", err=True)
+
+    return keep
+
+
+def _write(reproduction: "Reproduction", out: Path | None) -> list[Path]:
+    from ..lab.reports import draw, write
+
+    folder = (out or Path()) / reproduction.scenario.name
+    try:
+        return draw(reproduction, folder) if out is None else write(reproduction, folder)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def _print_reports(
+    done: "Sequence[Reproduction]", *, seed: int, effort: float, finished: bool
+) -> None:
+    from ..lab.reports import shape_of
+
+    reports = [shape_of(each) for each in done]
+    print_json({"seed": seed, "effort": effort, "finished": finished, "reproductions": reports})
+
+
+def _show(reproduction: "Reproduction") -> None:
+    from ..lab.reports import COLUMNS, row_of
+
+    scenario, console = reproduction.scenario, _console()
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{scenario.name}: {scenario.title}\n{scenario.paper}",
+        title_justify="left",
+    )
+    for column in COLUMNS:
+        number = column in {"published", "ours"}
+        table.add_column(column, justify="right" if number else "left", no_wrap=number)
+    for finding in reproduction.findings:
+        *cells, verdict = row_of(finding)
+        style = _STYLES.get(verdict, "dim")
+        table.add_row(*map(_plain, cells), f"[{style}]{verdict}[/]")
+    console.print(table)
+    for note in reproduction.notes:
+        console.print(f"* {note}", markup=False)
+    console.print()
+
+
+def _plain(cell: str) -> str:
+    """As it is: units stand in brackets, which rich would take for a style."""
+    return cell.replace("[", r"\[")
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    width: dict[str, Any] = {} if console.is_terminal else {"width": _WIDTH_ELSEWHERE}
+    return Console(highlight=False, **width)
