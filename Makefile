@@ -46,10 +46,11 @@ help: ## say what there is to make
 demo: $(VENV)/.cli ## a small network on this machine, shown in under a minute
 	@$(VENV)/bin/dht demo
 
-# The promises in their reduced sizes run apart: under coverage they take twice as long.
+# What simulates large networks, the promises in their reduced sizes above all, runs apart: under
+# coverage it takes twice as long.
 test: lint ## the checks, then every test with coverage by branches, on two processes
-	$(PY) -m pytest -n 2 --dist worksteal --cov --cov-report=term --ignore=tests/test_proofs.py
-	$(PY) -m pytest -n 2 --dist worksteal tests/test_proofs.py
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
+	$(PY) -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/.dev ## ruff, its formatter and mypy --strict
 	$(PY) -m ruff check .

@@ -5,6 +5,8 @@ import pytest
 from proofs.__main__ import load_rows
 from proofs.machine import Row
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
 REDUCED = {name: row for name, row in load_rows().rows.items() if row.reduced is not None}
 
 WHOLE = [

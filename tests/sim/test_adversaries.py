@@ -24,6 +24,11 @@ DEAF = Config(density_alarm=1000.0)
 SURROUNDED = (1, 8, 9)
 
 
+#: Of networks with hundreds of nodes: `make test` runs these without coverage, which would take
+#: twice as long and show nothing that smaller ones do not.
+large = pytest.mark.slow
+
+
 @cache
 def ground(seed: int = 1, count: int = 4096) -> GroundKeys:
     return GroundKeys(Random(seed), count)
@@ -74,6 +79,7 @@ def test_a_liar_says_that_it_is_there_and_lies_about_all_else(lie: Lie) -> None:
     assert not honest & set(named)
 
 
+@large
 def test_a_third_of_liars_does_not_keep_a_lookup_on_disjoint_paths_from_the_owners() -> None:
     simulator, cabal = grown(2)
     random = Random(2)
@@ -134,6 +140,7 @@ def attempted(
     return put, got
 
 
+@large
 def test_a_key_that_is_surrounded_alarms_and_is_written_and_read_all_the_same() -> None:
     right = alarmed = 0
     for seed in SURROUNDED:
@@ -144,6 +151,7 @@ def test_a_key_that_is_surrounded_alarms_and_is_written_and_read_all_the_same() 
     assert alarmed == len(SURROUNDED)
 
 
+@large
 def test_without_the_alarm_the_sybils_swallow_it() -> None:
     lost = 0
     for seed in SURROUNDED:
@@ -152,6 +160,7 @@ def test_without_the_alarm_the_sybils_swallow_it() -> None:
     assert lost > 0
 
 
+@large
 @pytest.mark.parametrize("seed", SURROUNDED)
 def test_a_young_node_next_to_a_surrounded_key_notices_it_too(seed: int) -> None:
     """All its neighbours are Sybils: it has to have looked elsewhere, within its first minute."""
@@ -163,6 +172,7 @@ def test_a_young_node_next_to_a_surrounded_key_notices_it_too(seed: int) -> None
     assert simulator.lookup(nearest, key).alarmed
 
 
+@large
 @pytest.mark.parametrize("seed", [5, 6])
 def test_a_network_that_has_grown_is_not_taken_for_a_crowd(seed: int) -> None:
     """What its first nodes saw of it when it was a third as large, they have forgotten."""
@@ -178,6 +188,7 @@ def test_a_network_that_has_grown_is_not_taken_for_a_crowd(seed: int) -> None:
     assert sum(lookup.alarmed for lookup in lookups) <= 1
 
 
+@large
 def test_a_get_goes_as_far_as_a_put_that_noticed_nothing() -> None:
     """Whose writer knew of some Sybils and of no owner, and so took the next few for owners."""
     simulator, cabal = grown(8)
@@ -227,6 +238,7 @@ def put_by_far(
     return put, lookup, [node.contact for node in near[:8]], holders
 
 
+@large
 def test_a_put_that_nearly_alarms_looks_its_key_up_and_then_goes_to_the_owners() -> None:
     deaf, lookup, owners, holders = put_by_far(1000.0, sybils=20)
     assert deaf.density is not None
@@ -239,6 +251,7 @@ def test_a_put_that_nearly_alarms_looks_its_key_up_and_then_goes_to_the_owners()
     assert set(owners) <= holders
 
 
+@large
 def test_a_put_that_nearly_alarms_for_nothing_costs_one_lookup_more() -> None:
     deaf, lookup, _, _ = put_by_far(1000.0, sybils=0)
     assert deaf.density is not None
@@ -255,6 +268,7 @@ def test_a_put_that_nearly_alarms_for_nothing_costs_one_lookup_more() -> None:
     assert more == pytest.approx(lookup.trace.messages, abs=2)
 
 
+@large
 def test_a_put_that_is_cancelled_while_the_region_is_asked_leaves_nothing_behind() -> None:
     """Whenever that is: the region's lookups, the stores, and what was offered end with it."""
     simulator, cabal = grown(1)
