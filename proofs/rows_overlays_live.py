@@ -1,6 +1,8 @@
-"""The promise about both overlays at once, over real sockets."""
+"""The promise about both overlays at once, and about the unstructured one alone, over real
+sockets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from random import Random
 
@@ -9,13 +11,15 @@ import trio
 from dht.cli.crowd import Crowd, in_parallel
 from dht.core.outcomes import GetOutcome
 from dht.errors import DHTError
-from dht.shell.node import Node
+from dht.shell.node import Node, open_node
 
 from .machine import Figures, Reduced, Verdict, row
 
 NODES = 64
+NODES_UNSTRUCTURED = 32
 RECORDS = 40
 WAYS = ("structured", "flood", "walk", "index")
+WAYS_WITHOUT_OWNERS = WAYS[1:]
 #: Seconds after the last node has joined by which everything must be found.
 FOUND_AFTER_S = 3.0
 
@@ -23,57 +27,116 @@ FOUND_AFTER_S = 3.0
 def judge_live(pieces: Sequence[Figures]) -> Verdict:
     """Every record by every way, in every network."""
     records = sum(piece["records"] for piece in pieces)
-    found = {way: sum(piece["found"][way] for piece in pieces) for way in WAYS}
+    networks = {
+        overlay: {way: sum(piece[overlay][way] for piece in pieces) for way in ways}
+        for overlay, ways in (("both", WAYS), ("unstructured", WAYS_WITHOUT_OWNERS))
+    }
     wrong = sum(piece["wrong"] for piece in pieces)
-    told = ", ".join(f"{way} {count}" for way, count in found.items())
+    told = "; ".join(
+        f"in {'both overlays' if overlay == 'both' else 'the unstructured one alone'} "
+        + ", ".join(f"{way} {count}" for way, count in found.items())
+        for overlay, found in networks.items()
+    )
     return Verdict(
-        {"records": records, "found": found, "wrong": wrong, "networks": list(pieces)},
-        all(count == records for count in found.values()) and not wrong,
-        f"of {records} records in networks of {pieces[0]['nodes']} nodes on loopback are found, "
-        f"{FOUND_AFTER_S:g} s after the last has joined: {told}; {wrong} wrong values",
+        {"records": records, "found": networks, "wrong": wrong, "networks": list(pieces)},
+        all(count == records for found in networks.values() for count in found.values())
+        and not wrong,
+        f"of {records} records in networks of {pieces[0]['nodes']} nodes on loopback, and of "
+        f"{pieces[0]['nodes_unstructured']} that live in the unstructured overlay alone, are "
+        f"found {FOUND_AFTER_S:g} s after the last has joined: {told}; {wrong} wrong values",
     )
 
 
 @row(
     "overlays-live",
     promise="64 real nodes on loopback live in both overlays, and 3 s after the last has joined "
-    "every record is found by lookup, flood, walk and index",
+    "every record is found by lookup, flood, walk and index; so it is by flood, walk and index "
+    "among 32 that live in the unstructured overlay alone and joined one after another through "
+    "the same node",
     pieces=3,
     judge=judge_live,
     reduced=Reduced(pieces=1, scale=0.25),
     parallel=False,
 )
 def overlays_live(seed: int, scale: float) -> Figures:
-    """The records are stored by lookup while the last nodes join; then each is looked for from a
-    random node, in one way after the other."""
-    return trio.run(_live, seed, max(12, int(NODES * scale)), max(8, int(RECORDS * scale)))
+    """The records are stored before the last quarter of the nodes joins, with their owners where
+    there are any, else with copies at random nodes; then each is looked for from a random node, in
+    one way after the other."""
+    records = max(8, int(RECORDS * scale))
+    nodes = max(12, int(NODES * scale))
+    alone = max(12, int(NODES_UNSTRUCTURED * scale))
+    both, wrong = trio.run(_live, seed, nodes, records)
+    unstructured, wrong_too = trio.run(_live_unstructured, seed, alone, records)
+    return {
+        "nodes": nodes,
+        "nodes_unstructured": alone,
+        "records": records,
+        "both": both,
+        "unstructured": unstructured,
+        "wrong": wrong + wrong_too,
+    }
 
 
-async def _live(seed: int, nodes: int, records: int) -> Figures:
-    random = Random(seed)
-    values = {f"record {number}": b"%d" % number for number in range(records)}
-    found = dict.fromkeys(WAYS, 0)
-    wrong = 0
+#: How often each way has found a record, and how often it was wrong.
+_Found = tuple[dict[str, int], int]
+
+
+async def _live(seed: int, nodes: int, records: int) -> _Found:
+    random, values = Random(seed), _values(records)
     async with trio.open_nursery() as nursery:
         crowd = Crowd(nursery, random)
         await crowd.grow(nodes - nodes // 4)
-        await in_parallel(
-            (
-                partial(_put, random.choice(crowd.members).node, name, value)
-                for name, value in values.items()
-            ),
-            limit=8,
-        )
+        await _put_all([member.node for member in crowd.members], random, values)
         await crowd.grow(nodes // 4)
         await trio.sleep(FOUND_AFTER_S)
-        for way in WAYS:
-            for name, value in values.items():
-                outcome = await _look(random.choice(crowd.members).node, name, way)
-                if outcome is not None and outcome.value is not None:
-                    found[way] += 1
-                    wrong += outcome.value != value
+        found = await _look_for_all([member.node for member in crowd.members], random, values, WAYS)
         nursery.cancel_scope.cancel()
-    return {"nodes": nodes, "records": records, "found": found, "wrong": wrong}
+    return found
+
+
+async def _live_unstructured(seed: int, nodes: int, records: int) -> _Found:
+    random, values = Random(seed), _values(records)
+    opened: list[Node] = []
+    async with AsyncExitStack() as stack:
+
+        async def join(count: int) -> None:
+            for _ in range(count):
+                block = open_node(
+                    "127.0.0.1:0",
+                    overlay="unstructured",
+                    bootstrap=[node.uri for node in opened[:1]],
+                )
+                opened.append(await stack.enter_async_context(block))
+
+        await join(nodes - nodes // 4)
+        await _put_all(opened, random, values)
+        await join(nodes // 4)
+        await trio.sleep(FOUND_AFTER_S)
+        return await _look_for_all(opened, random, values, WAYS_WITHOUT_OWNERS)
+
+
+def _values(records: int) -> dict[str, bytes]:
+    return {f"record {number}": b"%d" % number for number in range(records)}
+
+
+async def _put_all(nodes: Sequence[Node], random: Random, values: Mapping[str, bytes]) -> None:
+    await in_parallel(
+        (partial(_put, random.choice(nodes), name, value) for name, value in values.items()),
+        limit=8,
+    )
+
+
+async def _look_for_all(
+    nodes: Sequence[Node], random: Random, values: Mapping[str, bytes], ways: Sequence[str]
+) -> _Found:
+    found, wrong = dict.fromkeys(ways, 0), 0
+    for way in ways:
+        for name, value in values.items():
+            outcome = await _look(random.choice(nodes), name, way)
+            if outcome is not None and outcome.value is not None:
+                found[way] += 1
+                wrong += outcome.value != value
+    return found, wrong
 
 
 async def _put(node: Node, name: str, value: bytes) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..config import Config
 from ..core.outcomes import LookupOutcome
 from ..errors import DHTError
 from ..shell.node import Node
@@ -60,6 +61,11 @@ class Report:
     before: Round
     after: Round
     ways: Sequence[Way]
+
+    @property
+    def wrong_ways(self) -> int:
+        """How often a record came back changed, whichever way it was looked for."""
+        return sum(way.wrong for way in self.ways)
 
 
 @click.command(
@@ -114,7 +120,7 @@ def demo(*, nodes: int, records: int | None, kill: float, seed: int, as_json: bo
     # With --json only the report is said on stdout, at the end.
     stage = Stage(Console(quiet=as_json, highlight=False), Console(stderr=True))
     report = run_async(partial(show, plan, stage))
-    status = verdict(report.before, report.after)
+    status = verdict(report.before, report.after, wrong=report.wrong_ways)
     seconds = perf_counter() - begun
     if as_json:
         print_json(shape_of(plan, report, ok=not status, seconds=seconds))
@@ -126,13 +132,23 @@ def demo(*, nodes: int, records: int | None, kill: float, seed: int, as_json: bo
     )
     stage.console.print(table_of_ways(report.ways))
     stage.say(
-        "A lookup goes to the owners of a key; the others search the unstructured overlay, where\n"
-        "nobody owns it: they ask everybody, some by chance, or those who keep an index. Messages\n"
-        "are those of all nodes for one record."
+        "The same records from the same nodes, in each way. A lookup goes to the owners of a key;\n"
+        "the others search the unstructured overlay, where nobody owns it: they ask everybody,\n"
+        "some by chance, or those who keep an index. Whom a reader knows is one hop away.\n"
+        "Messages are the requests of all nodes for one record, answers left out.\n"
+        f"{_readers_of(plan)}"
     )
-    stage.say(sentence(report.before, report.after))
+    stage.say(sentence(report.before, report.after, wrong=report.wrong_ways))
     print(f"demo took {seconds:.1f} s")
     return status
+
+
+def _readers_of(plan: Plan) -> str:
+    return (
+        "No reader has the record already."
+        if plan.nodes > Config().replicas
+        else "Readers have the record already: in so small a network everybody does."
+    )
 
 
 @final

@@ -59,19 +59,20 @@ def judge(stored: Mapping[str, bytes], readings: Sequence[Reading]) -> Round:
     )
 
 
-def verdict(before: Round, after: Round) -> ExitStatus:
-    """A wrong record is never right; a missing one is a fault while every node lives.
+def verdict(before: Round, after: Round, *, wrong: int = 0) -> ExitStatus:
+    """A wrong record is never right; a missing one is a fault while every node lives. ``wrong``:
+    records that came back changed in yet other ways.
 
     With eight owners, all of them among the killed quarter is a matter of chance: about once in
     300,000 records.
     """
-    faulty = before.wrong or before.missing or after.wrong
+    faulty = before.wrong or before.missing or after.wrong or wrong
     return ExitStatus.NOT_FOUND if faulty else ExitStatus.DONE
 
 
-def sentence(before: Round, after: Round) -> str:
+def sentence(before: Round, after: Round, *, wrong: int = 0) -> str:
     """The same, in words."""
-    if verdict(before, after):
+    if verdict(before, after, wrong=wrong):
         return "This is not as it should be: records were wrong, or missing while all nodes lived."
     if after.missing:
         return f"No record was wrong; {after.missing} were not found after the kill."

@@ -56,10 +56,10 @@ class Buckets:
         self._keep(name, level + amount if admitted else level, now)
         return admitted
 
-    def take(self, now: float, name: bytes, amount: float) -> float:
-        """As much of ``amount`` as there is room for."""
+    def take(self, now: float, name: bytes, amount: float, *, leave: float = 0.0) -> float:
+        """As much of ``amount`` as there is room for; a share ``leave`` of the room stays free."""
         level = self._level(now, name)
-        taken = max(0.0, min(amount, self._burst - level))
+        taken = max(0.0, min(amount, (self._burst - level) * (1 - leave)))
         self._keep(name, level + taken, now)
         return taken
 

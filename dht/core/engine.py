@@ -85,6 +85,7 @@ from .stats import Counters, EngineStats
 from .storage import Storage
 from .tasks import Tasks
 from .timers import Timers
+from .unstructured.finding import Finding
 from .unstructured.overlay import NO_OVERLAY, Unstructured
 from .upkeep import Upkeep
 from .via import Unstructured as UnstructuredVia
@@ -273,6 +274,7 @@ class Engine:
             self.unstructured = self._unstructured()
             served.update(self.unstructured.served)
             self._messaging.walk_through(self.unstructured.view)
+            self._peers.view = self.unstructured.view
 
     def _unstructured(self) -> Unstructured:
         offers = self._running.offers
@@ -300,6 +302,7 @@ class Engine:
             flags=self._flags,
             operations_max=self.config.operations_max,
             emit=self._events.append,
+            on_end=self._on_ended,
             widenings=Widenings(
                 config=self.config,
                 random=self.random,
@@ -439,18 +442,18 @@ class Engine:
         a plain record where anybody could overwrite it; and ``ValueTooLarge``.
         """
         config = self.config
-        self._check_kind(kind)
+        self._check_kind(kind, owned=True)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
+        self._renew_no_more(kind, key)
         replicas = config.replicas if replicas is None else replicas
         check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
-        find = Find(self._flags, target=key_bytes(key), count=replicas, kind=kind)
         knows_all = self._searches.knows_all()
         search = self._search(
             now,
             key,
-            encode(find),
+            encode(Find(self._flags, target=key_bytes(key), count=replicas, kind=kind)),
             routing=routing,
             want=replicas,
             opening=replicas if knows_all else config.alpha,
@@ -485,7 +488,7 @@ class Engine:
         self, now: float, key: Key, *, limit: int = 100, disjoint: int = 1
     ) -> OperationId:
         """Finds members of a topic, at most ``limit``. Raises ``LocalError`` for less than one."""
-        self._check_structured()
+        self._check_structured(Kind.MEMBER)
         check_limit(limit)
         browsing = Browsing.begin(
             now,
@@ -733,13 +736,27 @@ class Engine:
             )
         return self.unstructured
 
-    def _check_structured(self) -> None:
+    def _check_structured(self, kind: Kind | None = None) -> None:
+        if not self._structured and kind is Kind.MEMBER:
+            raise LocalError(
+                "topics need the structured overlay, where each has owners that keep its entries, "
+                "and this node lives in the unstructured one only: open it with overlay='both'"
+            )
         if not self._structured:
             raise LocalError(
                 "via='structured' needs the structured overlay, and this node lives in the "
                 "unstructured one only: say via='walk', 'flood' or 'index', or open it with "
                 "overlay='both'"
             )
+
+    def _on_ended(self, machine: Any) -> None:
+        if isinstance(machine, Finding) and self.unstructured is not None:
+            self.unstructured.searching.end(machine)
+
+    def _renew_no_more(self, kind: Kind, key: Key) -> None:
+        """What is renewed in the unstructured overlay is older from now on; content never is."""
+        if self.unstructured is not None and kind is not Kind.CONTENT:
+            self.unstructured.publications.withdraw(kind, key)
 
     def _keep_copy(self, now: float, teller: Contact, copy: Copy) -> None:
         """A copy that was passed back through us is kept as if its teller had placed it here."""
@@ -748,8 +765,11 @@ class Engine:
         store = Store(flags=LEASE, copy=copy, if_version=None, count=0)
         self._responder.answer(now, teller, store, 0)
 
-    def _check_kind(self, kind: Kind) -> None:
-        """Raises ``LocalError`` for a plain record where anybody could overwrite it."""
+    def _check_kind(self, kind: Kind, *, owned: bool = False) -> None:
+        """Raises ``LocalError`` for a plain record where anybody could overwrite it; and for one
+        that is to be ``owned`` where nobody lives that owns anything."""
+        if owned:
+            self._check_structured(kind)
         if kind is Kind.PLAIN and not self._responder.takes_plain:
             others = [each for each in self.bootstrap if not isinstance(each, HostName)]
             check_plain(others or (self.contact,))
@@ -868,4 +888,10 @@ class Engine:
         self._upkeep.on_tended(now, kind, key)
 
     def _tried(self) -> str:
-        return self._upkeep.tried()
+        elsewhere = self._peers.not_here if self._peers.is_alone else None
+        if elsewhere is None:
+            return self._upkeep.tried()
+        return (
+            f"{self._upkeep.tried()}; {elsewhere} answered, but does not live in the unstructured "
+            "overlay: bootstrap= has to name a node with overlay='both' or 'unstructured'"
+        )

@@ -45,16 +45,43 @@ class Step:
 @final
 @attrs.frozen(kw_only=True)
 class Trace:
-    """The way a search took."""
+    """The way a search took.
+
+    A lookup asks everybody itself, and knows all of this. A flood and a walk are passed on by
+    others: what they cost is what was said of it by the time that the outcome was there. And what
+    the words mean depends on who is asked:
+
+    ============  =============================  =============================================
+    ..            ``nodes``                      ``duplicates``
+    ============  =============================  =============================================
+    lookup        different nodes asked          contacts named again after somebody had named
+                                                 them already
+    flood         nodes that took the search or  times that it came to somebody who had it
+                  had the record, and holders    already
+                  asked for it; of a ring once
+                  for each ring
+    walk          steps: a node that walkers     always 0: walkers may come to a node again
+                  come to twice counts twice
+    index         index nodes that answered,     index nodes named again
+                  holders asked, and the steps
+                  of walkers that followed
+    put in the    different nodes asked          contacts named again
+    unstructured
+    overlay
+    ============  =============================  =============================================
+    """
 
     target: Key
-    #: The depth at which the nearest node of the result (or the record) was first named.
+    #: The depth at which the nearest node of the result (or the record) was first named: 0 is in
+    #: our own table. Of a flood, a walk or an index how many hops away the holder is: 1 is next to
+    #: us, 0 ourselves.
     hops: int
-    #: Requests sent for it, retries included.
+    #: Requests sent for it, retries included; of a flood and a walk those of all nodes that are
+    #: known of, and what came back of it.
     messages: int
-    #: Different nodes that were asked.
+    #: How many were asked: see above.
     nodes: int
-    #: Contacts that were named again after somebody had named them already.
+    #: How many in vain: see above.
     duplicates: int
     #: Seconds from start to end.
     elapsed: float

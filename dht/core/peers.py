@@ -6,7 +6,7 @@ from typing import Final, final
 import attrs
 
 from ..contacts import Contact
-from ..wire.messages import CLIENT, NO_TABLE, Answer, Block, Pong, Taken
+from ..wire.messages import CLIENT, NO_TABLE, Answer, Block, Pong, Taken, Taking
 from .bootstrap import Bootstrap
 from .channel.face import Opened
 from .events import Event, PeerAdded, PeerRemoved
@@ -15,6 +15,7 @@ from .presence import Presence
 from .requests import Request, Requests
 from .routing import Change, RoutingTable
 from .stats import Counters
+from .unstructured.view import View
 from .upkeep import Upkeep
 
 # What a client answers as well, which serves nothing: it hands over the values of its puts, and
@@ -38,6 +39,15 @@ class Peers:
     # They ask others, and so are there only after whoever is told of answers.
     upkeep: Upkeep = attrs.field(init=False)
     presence: Presence = attrs.field(init=False)
+    #: Our neighbours; None: we do not live in the unstructured overlay.
+    view: View | None = attrs.field(default=None, init=False)
+    #: Who said last that it does not live there, while we had no neighbours: for error messages.
+    not_here: Contact | None = attrs.field(default=None, init=False)
+
+    @property
+    def is_alone(self) -> bool:
+        """Do we live in the unstructured overlay, and have no neighbours there?"""
+        return self.view is not None and not len(self.view)
 
     def on_alive(self, now: float, contact: Contact, answer: Answer, structured: bool) -> None:  # noqa: FBT001 - the face of ``Tasks``
         """It answered a request of ours, from the address that was asked. ``structured``: as one
@@ -48,6 +58,8 @@ class Peers:
                 self.emit(identified)
         ahead_s = answer.time_s - self.home.wall_s(now)
         self.home.clocks.add(contact.address, contact.public_key, ahead_s)
+        if type(answer) is Taken and answer.status == Taking.NOT_HERE and self.is_alone:
+            self.not_here = contact
         if type(answer) in _CLIENTS_ANSWER and contact.id not in self.table:
             return
         if not structured and self.structured:

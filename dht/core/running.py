@@ -36,6 +36,8 @@ class Running:
     operations_max: int
     emit: Callable[[Event], None]
     widenings: Widenings
+    #: Called with the machine of each operation that has ended, however it did.
+    on_end: Callable[[Any], None]
     started: int = attrs.field(default=0, init=False)
     _tasks_by_id: dict[OperationId, Task] = attrs.field(factory=dict, init=False)
     _ids: dict[Task, OperationId] = attrs.field(factory=dict, init=False)
@@ -85,6 +87,7 @@ class Running:
         if task is not None:
             self._ids.pop(task, None)
             self.emit(OperationFinished(operation_id))
+            self.on_end(task.machine)
             self.tasks.stop(task)
             self.offers.withdraw(task)
             widening = self._widening.pop(operation_id, None)
@@ -121,6 +124,7 @@ class Running:
     ) -> None:
         del self._tasks_by_id[operation_id]
         self.emit(OperationFinished(operation_id, outcome, error))
+        self.on_end(machine)
         if type(machine) is Get and machine.repairs is not None:
             self._repair(now, *machine.repairs)
 

@@ -260,14 +260,16 @@ class Tasks:
     ) -> list[Contact]:
         """Of the contacts that somebody there names, those that we may ask. Raises
         ``RemoteError`` for a broken list."""
-        closer = unpack_contacts_untrusted(contacts4, contacts6)
-        if not is_local(source):
-            # Nobody out there can know what our private ranges hold: that is how a stranger
-            # would make us knock at our neighbours' doors.
-            closer = [contact for contact in closer if not is_local(contact.address)]
+        closer, own_id = unpack_contacts_untrusted(contacts4, contacts6), self.own_id
         if self.puzzle_bits:
             closer = [each for each in closer if solves_puzzle(each.id, self.puzzle_bits)]
-        return [contact for contact in closer if contact.id != self.own_id]
+        if is_local(source):
+            return [contact for contact in closer if contact.id != own_id]
+        # Nobody out there can know what our private ranges hold, where no contact has a subnet:
+        # that is how a stranger would make us knock at our neighbours' doors.
+        return [
+            contact for contact in closer if contact.id != own_id and contact.subnet is not None
+        ]
 
     def _follow_pull(self, now: float, request_id: bytes, request: Request) -> None:
         self.requests.keep(now, request_id, request)

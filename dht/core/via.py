@@ -41,9 +41,9 @@ class Structured:
 
     ``disjoint``: how many lookups that share no node go side by side, against liars on the way.
     ``routing``: "iterative" asks node after node by itself; "recursive" has the request passed on
-    from node to node, which takes fewer messages. ``reply``, of a message that is passed on: its
-    answer comes back along the "path", or "direct", in one step; only where addresses are private
-    or the network has a key.
+    from node to node, which takes fewer messages. ``reply``, only of a message (``send``) that is
+    passed on: its answer comes back along the "path", or "direct", in one step; only where
+    addresses are private or the network has a key.
     """
 
     disjoint: int = attrs.field(default=1, validator=_check_disjoint)
@@ -109,27 +109,38 @@ class Placement:
     by: str = _one_of(_BY)
 
 
+# A converter does not know which option it is of: what it cannot make anything of it leaves as it
+# is, for the validator, which does.
+
+
 def _placement_of(value: str | Placement) -> Placement:
-    if isinstance(value, Placement):
-        return value
-    if not isinstance(value, str) or value not in _WHERE:
+    if isinstance(value, str) and value in _WHERE:
+        return Placement(where=value)
+    return value  # type: ignore[return-value]
+
+
+def _check_placement(instance: object, _: object, value: Any) -> None:
+    if not isinstance(value, Placement):
         names = ", ".join(map(repr, _WHERE))
         raise LocalError(
-            f"placement is {names} or a Placement(where=..., copies=..., by=...), got {value!r}"
+            f"{type(instance).__name__}(placement=...) is {names} or a "
+            f"Placement(where=..., copies=..., by=...), got {value!r}"
         )
-    return Placement(where=value)
 
 
 def _budget_of(value: float | None) -> int | None:
     """None: as much as a node passes on; ``math.inf`` for measurements."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return None if value is None else min(value, BUDGET_MAX)
-    if value == inf:
+    if value == inf or (isinstance(value, int) and value > BUDGET_MAX):
         return BUDGET_MAX
-    raise LocalError(
-        f"budget is a number of messages, math.inf, or None for as many as a node passes on, "
-        f"got {value!r}"
-    )
+    return value  # type: ignore[return-value]
+
+
+def _check_budget(instance: object, _: object, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise LocalError(
+            f"{type(instance).__name__}(budget=...) is a number of messages above 0, math.inf, or "
+            f"None for as many as a node passes on, got {value!r}"
+        )
 
 
 @final
@@ -141,14 +152,17 @@ class Flood:
     ``reply``: the record comes back along the "path" that the search came by, or "direct" from its
     holder, where members or neighbours only can be asked to speak to a stranger. ``ring``: first to
     the neighbours, and farther only if they do not have it. ``budget``: messages that it may cost.
-    ``placement``: of a put, where the copies go; of a get, "path" leaves some on the way back.
+    ``placement``: of a put, where the copies go, and the only option that counts there; of a get,
+    "path" leaves some on the way back, and nothing else of it counts.
     """
 
     ttl: int = _number(5, 1, 64)
     reply: str = _one_of(REPLIES)
     ring: bool = _switch()
-    budget: int | None = attrs.field(default=None, converter=_budget_of)
-    placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
+    budget: int | None = attrs.field(default=None, converter=_budget_of, validator=_check_budget)
+    placement: Placement = attrs.field(
+        default=Placement(), converter=_placement_of, validator=_check_placement
+    )
 
 
 @final
@@ -158,7 +172,8 @@ class Walk:
 
     ``check_every``: after so many steps a walker asks whether it is still needed; 0: never.
     ``bias``: it prefers neighbours that have many themselves. ``state``: it does not go where
-    another one of this search went from the same node. The others are as in ``Flood``.
+    another one of this search went from the same node. The others are as in ``Flood``. Of a message
+    ``walkers``, ``ttl`` and ``reply`` count, and the others have to be left alone.
     """
 
     walkers: int = _number(16, 1, 256)
@@ -167,17 +182,21 @@ class Walk:
     bias: bool = _switch()
     state: bool = _switch()
     reply: str = _one_of(REPLIES)
-    budget: int | None = attrs.field(default=None, converter=_budget_of)
-    placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
+    budget: int | None = attrs.field(default=None, converter=_budget_of, validator=_check_budget)
+    placement: Placement = attrs.field(
+        default=Placement(), converter=_placement_of, validator=_check_placement
+    )
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Index:
     """A search of the unstructured overlay that asks index nodes who holds the record, and falls
-    back to ``Walk()`` where they do not know."""
+    back to ``Walk()`` where they do not know. ``placement``: of a put, where the copies go."""
 
-    placement: Placement = attrs.field(default=Placement(), converter=_placement_of)
+    placement: Placement = attrs.field(
+        default=Placement(), converter=_placement_of, validator=_check_placement
+    )
 
 
 #: How messages go unless told: safe everywhere, and cheaper than a lookup.
@@ -195,11 +214,12 @@ _NAMED: dict[str, Via] = {
 }
 
 
-def search_via(via: str | Via) -> Via:
-    """The search that a name or a value stands for. Raises ``LocalError``."""
+def search_via(via: str | Via, *, option: str = "via") -> Via:
+    """The search that a name or a value stands for; ``option``: where it was written. Raises
+    ``LocalError``."""
     if isinstance(via, Via):
         return via
     if isinstance(via, str) and via in _NAMED:
         return _NAMED[via]
     names = ", ".join(map(repr, _NAMED))
-    raise LocalError(f"via is {names} or a value such as Structured(disjoint=2), got {via!r}")
+    raise LocalError(f"{option} is {names} or a value such as Structured(disjoint=2), got {via!r}")

@@ -49,7 +49,8 @@ def largest_component(graph: Graph) -> list[int]:
 
 
 def mean_path(graph: Graph, random: Random, sources: int) -> float:
-    """The mean distance of two nodes, from so many of them to all others."""
+    """The mean distance of two nodes, from so many of them to all others that they can reach: it
+    says nothing of a graph that is not one component."""
     chosen = random.sample(range(len(graph)), min(sources, len(graph)))
     return mean(
         mean(far for node, far in enumerate(distances(graph, start)) if node != start and far > 0)

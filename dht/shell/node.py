@@ -10,6 +10,7 @@ from functools import partial
 from random import Random, SystemRandom
 from typing import Any, NoReturn, TypeVar, final, overload
 
+import attrs
 import trio
 
 from .. import author as core_author
@@ -150,6 +151,8 @@ class Node:
         ``if_version``: only over that version (0: only where there is none), else
         ``VersionConflict``. ``quorum``: how many of the ``replicas`` owners must store, a majority
         of those found unless given; fewer raise ``QuorumNotReached``. Both carry the outcome.
+        ``via``: as of a ``get``; of "flood", "walk" and "index" only the ``placement`` counts,
+        which says where the copies go.
         Raises ``ValueTooLarge`` for more than ``Config.value_size_max`` bytes.
         """
         if author is not None:
@@ -202,8 +205,10 @@ class Node:
 
         ``via``: how it is searched for: "structured", "flood", "walk", "index", or one of these
         with options, as ``Walk(walkers=32)``. ``fallback``: a second search, tried when the first
-        finds nothing; with it "structured" then "walk" finds what only the unstructured overlay
-        holds.
+        finds nothing or has nobody to ask; with it "structured" then "walk" finds what only the
+        unstructured overlay holds. Where the second has nobody to ask, the first one's answer
+        counts. It is a ``LocalError`` beside a ``quorum``: that one counts owners, and a search
+        that falls back knows none.
         """
         outcome = await self.fetch(key, author=author, quorum=quorum, via=via, fallback=fallback)
         return _value(outcome, default)
@@ -217,7 +222,11 @@ class Node:
         via: str | Via | None = None,
         fallback: str | Via | None = None,
     ) -> GetOutcome:
-        """What ``get`` does, with everything that is known of it: the record and the way there."""
+        """What ``get`` does, with everything that is known of it: the record and the way there.
+
+        The trace of a ``fallback`` is that of the second search, but its ``messages`` and
+        ``elapsed`` are those of both together, unless the first had nobody to ask.
+        """
         kind, place, _ = self._place(key, author)
         return await self._fetch(kind, place, quorum=quorum, via=via, fallback=fallback)
 
@@ -410,10 +419,10 @@ class Node:
         returned. Only that node can read it, and only it can have answered.
 
         ``node_id``: the ``id`` of a node, a contact, or a ``dht://`` URI. The message is passed on
-        from node to node unless ``via=Structured(routing="iterative")`` says to look the node up
-        and speak to it. In the unstructured overlay it walks: ``via="walk"``, or ``Walk`` with
-        ``walkers``, ``ttl`` and ``reply`` alone, takes it at random from neighbour to neighbour
-        until somebody knows the node.
+        from node to node, as with ``via="structured"``; ``via=Structured(routing="iterative")``
+        looks the node up and speaks to it. In the unstructured overlay it walks: ``via="walk"``, or
+        ``Walk`` with ``walkers``, ``ttl`` and ``reply`` alone, takes it at random from neighbour to
+        neighbour until somebody knows the node.
 
         It is tried up to three times in 20 seconds, and delivered once; a node that restarts in
         between may get it again. Raises ``NoPeers`` when no answer comes, or when nobody serves the
@@ -425,18 +434,7 @@ class Node:
                 "a node is the dht.Key in its id, a dht.Contact or a dht:// URI, got "
                 f"{node_id!r}; Key.from_hex() reads an id from text"
             )
-        search = self._via(via)
-        way: dict[str, Any]
-        if isinstance(search, Walk):
-            way = {"walk": search}
-        elif not isinstance(search, Structured):
-            raise LocalError(f"a message goes by the routing table or on a walk, got via={via!r}")
-        elif search.disjoint > 1:
-            raise LocalError(f"a message goes one way: leave disjoint= out of {via!r}")
-        else:
-            if via is None:
-                search = RECURSIVE
-            way = {"routing": search.routing, "reply": search.reply}
+        way = self._sending(via)
         reply = await self._pump.operate(
             Reply,
             self._engine.start_send,
@@ -496,36 +494,78 @@ class Node:
         via: str | Via | None,
         fallback: str | Via | None = None,
     ) -> GetOutcome:
-        second = None if fallback is None else self._getting(fallback, quorum=1)
+        if fallback is not None and quorum != 1:
+            raise LocalError(
+                f"fallback={fallback!r} with quorum={quorum!r}: a quorum counts owners, and a "
+                "search that falls back knows none, so too few of them would end it before it "
+                "did: leave one of the two out"
+            )
+        second = None if fallback is None else self._getting(fallback, quorum=1, option="fallback")
         start = self._getting(via, quorum=quorum)
+        first: GetOutcome | None = None
         try:
-            outcome = await self._pump.operate(GetOutcome, start, kind, key)
+            first = await self._pump.operate(GetOutcome, start, kind, key)
         except NoPeers:
             if second is None:
                 raise
-        else:
-            if second is None or outcome.record is not None or outcome.deleted is not None:
-                return outcome
-        return await self._pump.operate(GetOutcome, second, kind, key)
+        if first is not None and (second is None or _answers(first)):
+            return first
+        assert second is not None
+        try:
+            outcome = await self._pump.operate(GetOutcome, second, kind, key)
+        except NoPeers:
+            if first is None:
+                raise
+            return first
+        return outcome if first is None else _with_costs_of(first, outcome)
 
-    def _via(self, via: str | Via | None) -> Via:
+    def _via(self, via: str | Via | None, option: str = "via") -> Via:
         """The search that was chosen, or else the one that fits the overlay we live in."""
         if via is None:
             via = "walk" if self._engine.overlay == "unstructured" else "structured"
-        chosen = search_via(via)
+        chosen = search_via(via, option=option)
         elsewhere = "unstructured" if isinstance(chosen, Structured) else "structured"
         if self._engine.overlay == elsewhere:
             raise LocalError(
-                f"via={via!r} needs another overlay: this node was opened with "
+                f"{option}={via!r} needs another overlay: this node was opened with "
                 f"overlay={elsewhere!r}; open it with overlay='both'"
             )
         return chosen
 
+    def _via_of_record(self, via: str | Via | None, option: str = "via") -> Via:
+        """The same, for a record: an answer to a message alone can come directly by distance."""
+        chosen = self._via(via, option)
+        if isinstance(chosen, Structured) and chosen.reply != "path":
+            raise LocalError(
+                f"reply= of Structured is for send(): a record comes back along the path; leave "
+                f"it out of {option}={via!r}"
+            )
+        return chosen
+
+    def _sending(self, via: str | Structured | Walk | None) -> dict[str, Any]:
+        """How a message goes, in the engine's words."""
+        if via is not None and not isinstance(search_via(via), Structured | Walk):
+            raise LocalError(f"a message goes by the routing table or on a walk, got via={via!r}")
+        search = self._via(via)
+        if isinstance(search, Walk):
+            return {"walk": search}
+        assert isinstance(search, Structured)
+        if search.disjoint > 1:
+            raise LocalError(f"a message goes one way: leave disjoint= out of {via!r}")
+        if via is None or isinstance(via, str):
+            search = RECURSIVE
+        return {"routing": search.routing, "reply": search.reply}
+
     def _getting(
-        self, via: str | Via | None, *, quorum: int, shared: Shared | None = None
+        self,
+        via: str | Via | None,
+        *,
+        quorum: int,
+        shared: Shared | None = None,
+        option: str = "via",
     ) -> Callable[..., OperationId]:
         """What starts a get; it takes the time, the kind and the key."""
-        chosen = self._via(via)
+        chosen = self._via_of_record(via, option)
         if isinstance(chosen, Structured):
             return partial(
                 self._engine.start_get,
@@ -551,7 +591,7 @@ class Node:
         shared: Shared | None = None,
     ) -> Callable[..., OperationId]:
         """What starts a put; it takes the time, the kind, the key, the value and so on."""
-        chosen = self._via(via)
+        chosen = self._via_of_record(via)
         if isinstance(chosen, Structured):
             return partial(
                 self._engine.start_put,
@@ -724,6 +764,21 @@ def _channel(identity: Identity, network: Network, random: Random, *, encrypted:
 
 def _value(outcome: GetOutcome, default: _T | None) -> bytes | _T | None:
     return default if outcome.record is None else outcome.record.value
+
+
+def _answers(outcome: GetOutcome) -> bool:
+    """Did it find something, if only that the record was deleted?"""
+    return outcome.record is not None or outcome.deleted is not None
+
+
+def _with_costs_of(first: GetOutcome, second: GetOutcome) -> GetOutcome:
+    """What the second search found, and what both of them took."""
+    trace = attrs.evolve(
+        second.trace,
+        messages=first.trace.messages + second.trace.messages,
+        elapsed=first.trace.elapsed + second.trace.elapsed,
+    )
+    return attrs.evolve(second, trace=trace)
 
 
 def _outcomes(

@@ -51,9 +51,10 @@ def decode_untrusted(frame: bytes) -> tuple[bytes, Message]:
 def pack_contacts(contacts: Iterable[Contact]) -> tuple[bytes, bytes]:
     """The packed IPv4 contacts and the packed IPv6 contacts, each in the order given."""
     packed = [contact.packed for contact in contacts]
+    joined = b"".join(packed)
+    if len(joined) == CONTACT4_SIZE * len(packed):  # the shorter ones all
+        return joined, b""
     packed4 = [each for each in packed if len(each) == CONTACT4_SIZE]
-    if len(packed4) == len(packed):
-        return b"".join(packed4), b""
     return b"".join(packed4), b"".join([each for each in packed if len(each) != CONTACT4_SIZE])
 
 
@@ -189,7 +190,7 @@ def record_of_untrusted(copy: Copy, *, value_size_max: int) -> Record | Head:
         else Key(int.from_bytes(copy.key))
     )
     record: Record | Head
-    if len(payload) == copy.size:
+    if len(payload) == copy.size <= VALUE_INLINE_MAX:
         record = Record(
             kind=kind,
             key=key,

@@ -25,6 +25,11 @@ ROUTE_ID_SIZE = 8
 TTL_MAX = 16
 #: Hops of a route that walks, which gains nothing by any of them: as far as a search walks.
 WALK_TTL_MAX = 64
+#: Bytes of what a ``Route`` carries, and of what a ``Returned`` brings back: with all their numbers
+#: at their longest, and the longest contact, they fit the narrower of the two channels, which has
+#: room for 1,159 bytes of a datagram.
+ROUTE_BODY_MAX = 1045
+RETURNED_BODY_MAX = 1133
 #: Contacts that a request may ask for; no datagram holds more than 30.
 COUNT_MAX = 64
 #: Memory, and what a page may say: the members of a topic that a holder keeps.
@@ -173,7 +178,8 @@ _RouteId = Annotated[bytes, Meta(min_length=ROUTE_ID_SIZE, max_length=ROUTE_ID_S
 _Hops = Annotated[int, Meta(ge=0, le=WALK_TTL_MAX)]
 _Style = Annotated[int, Meta(ge=0, le=5)]
 _ContactOrNone = Annotated[bytes, Meta(max_length=CONTACT6_SIZE)]
-_Body = Annotated[bytes, Meta(max_length=DATAGRAM_SIZE_MAX)]
+_RouteBody = Annotated[bytes, Meta(max_length=ROUTE_BODY_MAX)]
+_ReturnedBody = Annotated[bytes, Meta(max_length=RETURNED_BODY_MAX)]
 
 
 class Copy(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -412,7 +418,7 @@ class Route(_Message, frozen=True, tag=40):
     hops: _Hops
     style: _Style
     issuer: _ContactOrNone
-    body: _Body
+    body: _RouteBody
 
 
 class Returned(_Message, frozen=True, tag=41):
@@ -422,7 +428,7 @@ class Returned(_Message, frozen=True, tag=41):
     flags: _Flags
     id: _RouteId
     hops: _Hops
-    body: _Body
+    body: _ReturnedBody
 
 
 # ---- answers; ``time_s`` is the answerer's wall clock, in seconds since 1970 ----

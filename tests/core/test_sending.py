@@ -41,9 +41,11 @@ from dht.keyspace import Key, key_bytes, plain_key
 from dht.network import Network
 from dht.records import Kind
 from dht.sim.simulator import Simulator
-from dht.wire.codec import copy_of, encode
+from dht.wire.codec import copy_of, decode_untrusted, encode
 from dht.wire.messages import (
     REQUEST_ID_SIZE,
+    RETURNED_BODY_MAX,
+    ROUTE_BODY_MAX,
     WANT_IPV4,
     Find,
     Found,
@@ -204,6 +206,20 @@ def test_the_arithmetic_of_the_longest_message() -> None:
     assert REQUEST_ID_SIZE + len(encode(longest)) - 1000 == ROUTE_OVERHEAD
     assert MESSAGE_SIZE_MAX == 1083
     assert MESSAGE_SIZE_MAX <= min(ROOM, DATA_ROOM) < DATAGRAM_SIZE_MAX
+
+
+def test_whatever_is_passed_on_fits_a_datagram_everywhere() -> None:
+    """What fills one as it comes would be too long by what each hop adds of its own."""
+    route = Route(0, bytes(8), bytes(32), 0, 0, 0, b"", bytes(ROUTE_BODY_MAX))
+    longest = msgspec.structs.replace(route, flags=255, ttl=64, hops=64, issuer=bytes(50))
+    assert REQUEST_ID_SIZE + len(encode(longest)) <= min(ROOM, DATA_ROOM)
+    returned = Returned(255, bytes(8), 64, bytes(RETURNED_BODY_MAX))
+    assert REQUEST_ID_SIZE + len(encode(returned)) <= min(ROOM, DATA_ROOM)
+    for message, size in ((route, ROUTE_BODY_MAX), (returned, RETURNED_BODY_MAX)):
+        one_more = msgspec.structs.replace(message, body=bytes(size + 1))
+        assert decode_untrusted(bytes(8) + encode(message))[1] == message
+        with pytest.raises(RemoteError):
+            decode_untrusted(bytes(8) + encode(one_more))
 
 
 # ---- it does not arrive ----

@@ -65,6 +65,8 @@ def test_an_unknown_search_is_shown_with_those_that_there_are(via: object) -> No
     with pytest.raises(LocalError, match="'structured', 'flood', 'walk', 'index'") as caught:
         search_via(via)  # type: ignore[arg-type]
     assert repr(via) in str(caught.value)
+    with pytest.raises(LocalError, match=r"^fallback is"):
+        search_via(via, option="fallback")  # type: ignore[arg-type]
 
 
 #: Each number, and the least and the most that it may be.
@@ -130,7 +132,8 @@ def test_a_budget_may_be_left_to_the_node_or_have_no_end() -> None:
 @pytest.mark.parametrize("budget", [0, -1, 1.5, True, "1", nan, -inf, [1]])
 def test_a_budget_that_cannot_be_is_shown(budget: Any) -> None:
     for kind in (Flood, Walk):
-        with pytest.raises(LocalError, match=r"math.inf, or None") as caught:
+        told = rf"^{kind.__name__}\(budget=.*above 0, math.inf, or None"
+        with pytest.raises(LocalError, match=told) as caught:
             kind(budget=budget)
         assert repr(budget) in str(caught.value)
 
@@ -141,7 +144,8 @@ def test_a_placement_is_a_word_or_a_value(kind: Any) -> None:
     placement = Placement(where="publisher", copies=3, by="square_root")
     assert kind(placement=placement).placement is placement
     for wrong in ("somewhere", None, 8, b"path", Placement):
-        with pytest.raises(LocalError, match=r"'random'.*Placement\(where") as caught:
+        told = rf"^{kind.__name__}\(placement=.*'random'.*Placement\(where"
+        with pytest.raises(LocalError, match=told) as caught:
             kind(placement=wrong)
         assert repr(wrong) in str(caught.value)
 

@@ -91,26 +91,79 @@ def test_a_message_is_answered_whoever_is_named_and_whichever_way_it_goes() -> N
     with_nodes(3, test)
 
 
+def test_by_distance_a_message_is_passed_on_unless_it_is_told_to_go_node_by_node() -> None:
+    """Who knows two of each distance has most of the others only by hearsay."""
+
+    async def test(*opened: Node) -> None:
+        async def passed_on(via: Any) -> int:
+            before = sum(node.stats().messages_forwarded for node in opened)
+            for node in opened[:-1]:
+                assert await node.send(opened[-1].id, b"hello", topic="chat", via=via) == b"olleh"
+            return sum(node.stats().messages_forwarded for node in opened) - before
+
+        async with serving(opened[-1], "chat"):
+            assert await passed_on(None)
+            assert await passed_on("structured")
+            assert await passed_on(dht.Structured(routing="recursive"))
+            assert not await passed_on(dht.Structured(routing="iterative"))
+
+    with_nodes(12, test, config=dht.Config(k=2, replicas=2, table_whole_max=0))
+
+
 @pytest.mark.parametrize("overlay", ["unstructured", "both"])
-def test_in_the_unstructured_overlay_a_message_walks(overlay: str) -> None:
+def test_in_the_unstructured_overlay_a_message_to_a_neighbour_goes_straight(overlay: str) -> None:
     async def test(alice: Node, bob: Node, carol: Node) -> None:
         async with serving(carol, "chat"):
             for target in (carol.id, carol.uri, carol._engine.contact):
                 for via in (
-                    None,
                     "walk",
                     Walk(walkers=2, ttl=3),
                     Walk(walkers=2, reply="direct"),
+                    *((None,) if overlay == "unstructured" else ()),
                 ):
                     assert await alice.send(target, b"hello", topic="chat", via=via) == b"olleh"
         with pytest.raises(LocalError, match="walkers=, ttl= and reply="):
             await alice.send(carol.id, b"", via=Walk(bias=True))
-        with pytest.raises(LocalError, match="on a walk"):
-            await alice.send(carol.id, b"", via="flood")
         with pytest.raises(NoPeers):
             await alice.send(dht.Key(7), b"", via="walk")
 
     with_nodes(3, test, overlay=overlay)
+
+
+def test_a_message_walks_on_until_somebody_knows_its_target() -> None:
+    """Views of three, and an address book that forgets: hardly anybody knows anybody else."""
+
+    async def test(*opened: Node) -> None:
+        async with serving(opened[-1], "chat"):
+            target = opened[-1].id
+            for reply in ("path", "direct"):
+                strangers = [node for node in opened[:-1] if not knows(node, target)]
+                assert len(strangers) > 5
+                before = sum(node.stats().messages_forwarded for node in opened)
+                for node in strangers:
+                    via = Walk(reply=reply)
+                    assert await node.send(target, b"hello", topic="chat", via=via) == b"olleh"
+                passed_on = sum(node.stats().messages_forwarded for node in opened) - before
+                assert passed_on >= len(strangers)
+
+    def knows(node: Node, target: dht.Key) -> bool:
+        return node._engine._messaging._walks.where(target) is not None
+
+    config = dht.Config(view_size=3, exchange=2, k=1, replicas=1, table_whole_max=0)
+    with_nodes(24, test, overlay="unstructured", config=config)
+
+
+@pytest.mark.parametrize("overlay", ["structured", "unstructured", "both"])
+@pytest.mark.parametrize("via", ["flood", "index", dht.Flood(ttl=2)])
+def test_a_message_neither_floods_nor_asks_an_index_wherever_one_lives(
+    overlay: str, via: Any
+) -> None:
+    async def test(alice: Node) -> None:
+        with pytest.raises(LocalError, match=r"by the routing table or on a walk, got") as caught:
+            await alice.send(alice.id, b"", via=via)
+        assert repr(via) in str(caught.value)
+
+    with_nodes(1, test, overlay=overlay)
 
 
 def test_where_there_is_no_such_overlay_nothing_walks() -> None:

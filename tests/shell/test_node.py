@@ -299,8 +299,8 @@ def test_of_many_values_one_that_is_wrong_stops_them_all_before_anything_is_stor
 
 # ---- the unstructured overlay ----
 
-#: Seconds until a few nodes that came together have met all others.
-MEETING_S = 20.0
+#: Seconds until a few nodes that came together have met all others; ``nodes`` waits longer.
+MEETING_S = 3.0
 OVERLAYS = ["unstructured", "both"]
 VIAS: list[Any] = [
     *("flood", "walk", "index"),
@@ -317,7 +317,6 @@ def test_what_is_put_without_owners_is_found_and_deleted_whichever_way(
 ) -> None:
     async def test(*opened: Node) -> None:
         alice, bob = opened[0], opened[-1]
-        await trio.sleep(MEETING_S)
         assert await bob.get("x", via=via) is None
         put = await alice.put("x", b"1", via=via)
         assert alice.id in {contact.id for contact in put.stored}
@@ -340,7 +339,6 @@ def test_what_is_put_without_owners_is_found_and_deleted_whichever_way(
 def test_many_contents_and_signed_records_are_found_without_owners(overlay: str) -> None:
     async def test(*opened: Node) -> None:
         alice, bob = opened[0], opened[-1]
-        await trio.sleep(MEETING_S)
         items = {f"k{number}": bytes([number]) for number in range(40)}
         puts = await alice.put_many(items, via="walk")
         assert list(puts) == list(items)
@@ -359,13 +357,22 @@ def test_many_contents_and_signed_records_are_found_without_owners(overlay: str)
 
 
 def test_a_node_without_owners_walks_unless_told_otherwise() -> None:
+    """A walker asks its issuer whether it is still needed; nobody in a flood does."""
+
     async def test(*opened: Node) -> None:
-        await trio.sleep(MEETING_S)
+        def checks() -> int:
+            return sum(node.stats().checks_sent for node in opened)
+
         await opened[0].put("x", b"1")
         assert await opened[-1].get("x") == b"1"
+        before = checks()
+        await opened[-1].fetch("y", via="flood")
+        await trio.sleep(5)
+        assert checks() == before
         fetched = await opened[-1].fetch("y")
         assert fetched.trace.stopped == "everybody who was asked has answered"
-        assert list(await opened[0].get_many(["x", "y"])) == ["x", "y"]
+        assert checks() > before
+        assert await opened[0].get_many(["x", "y"]) == {"x": b"1", "y": None}
         await opened[0].delete("x")
         outcome = await opened[0].put_content(b"z")
         assert await opened[-1].get_content(outcome.key) == b"z"
@@ -391,6 +398,47 @@ def test_a_second_search_finds_what_the_first_does_not() -> None:
             assert (await bob.fetch("x", via=Structured(), fallback=Walk())).value == b"1"
             assert await bob.get("none", fallback=Walk(), default=b"no") == b"no"
             assert await bob.get("owned", via=Flood(ttl=1), fallback="structured") == b"2"
+
+    run(main)
+
+
+def test_where_the_second_search_has_nobody_to_ask_the_first_ones_answer_counts() -> None:
+    """Her friend does not live in the other overlay, so there she has no neighbours."""
+
+    async def main() -> None:
+        network = VirtualNetwork()
+        async with (
+            network.open() as friend,
+            network.open(overlay="both", bootstrap=[friend.uri]) as alice,
+        ):
+            assert await alice.get("x") is None
+            assert await alice.get("x", fallback="walk", default=b"no") == b"no"
+            fetched = await alice.fetch("x", fallback="walk")
+            assert fetched.empty
+            assert fetched.trace.stopped == "everybody near the key has answered"
+            with pytest.raises(NoPeers, match="no neighbours"):
+                await alice.get("x", via="walk")
+
+    run(main)
+
+
+def test_what_the_first_search_took_is_counted_with_the_second() -> None:
+    async def main() -> None:
+        network = VirtualNetwork()
+        async with (
+            network.open(overlay="both") as alice,
+            network.open(overlay="unstructured", bootstrap=[alice.uri]) as publisher,
+            network.open(overlay="both", bootstrap=[alice.uri]) as bob,
+        ):
+            await trio.sleep(MEETING_S)
+            await publisher.put("x", b"1", via=Walk(placement="publisher"))
+            first, second = await bob.fetch("x"), await bob.fetch("x", via="flood")
+            assert (first.value, second.value) == (None, b"1")
+            assert first.trace.messages
+            both = await bob.fetch("x", fallback="flood")
+            assert both.value == b"1"
+            assert both.trace.messages == first.trace.messages + second.trace.messages
+            assert both.trace.elapsed == pytest.approx(first.trace.elapsed + second.trace.elapsed)
 
     run(main)
 
@@ -430,7 +478,9 @@ _NOT_HERE: list[tuple[str, dict[str, Any], str, str]] = [
     ("get", {"key": "x", "quorum": 2, "via": "walk"}, "got 2", "quorum counts owners.*leave"),
     ("fetch", {"key": "x", "quorum": 0, "via": "walk"}, "got 0", "quorum counts owners"),
     ("get_many", {"keys": ["x"], "quorum": 3, "via": "walk"}, "got 3", "quorum counts owners"),
-    ("get", {"key": "x", "fallback": "flooding"}, "'flooding'", "'structured', 'flood'"),
+    ("get", {"key": "x", "fallback": "flooding"}, "'flooding'", "fallback is 'structured', 'flo"),
+    ("get", {"key": "x", "quorum": 2, "fallback": "walk"}, "quorum=2", "counts owners.*leave one"),
+    ("fetch", {"key": "x", "quorum": 0, "fallback": "structured"}, "quorum=0", "fallback='struct"),
     ("lookup", {"target": "x", "via": "walk"}, "via='walk'", "distance.*structured"),
     ("lookup", {"target": "x", "via": Index()}, "via=Index(", "distance.*structured"),
 ]
@@ -449,6 +499,30 @@ def test_what_is_for_owners_cannot_be_where_there_are_none(
     with_nodes(1, test, overlay="both")
 
 
+DIRECT = Structured(routing="recursive", reply="direct")
+
+
+def test_only_a_message_can_be_answered_directly_by_distance() -> None:
+    async def test(alice: Node) -> None:
+        for ask in (
+            alice.get("x", via=DIRECT),
+            alice.fetch("x", via=DIRECT),
+            alice.get_many(["x"], via=DIRECT),
+            alice.get_content(dht.Key(1), via=DIRECT),
+            alice.put("x", b"1", via=DIRECT),
+            alice.put_many({"x": b"1"}, via=DIRECT),
+            alice.put_content(b"1", via=DIRECT),
+            alice.delete("x", via=DIRECT),
+        ):
+            with pytest.raises(LocalError, match=r"reply= of Structured is for send.* of via="):
+                await ask
+        with pytest.raises(LocalError, match="leave it out of fallback="):
+            await alice.get("x", fallback=DIRECT)
+        assert alice.stats().records == 0
+
+    with_nodes(1, test)
+
+
 @pytest.mark.parametrize(
     ("overlay", "via"),
     [
@@ -461,7 +535,6 @@ def test_a_search_of_the_other_overlay_is_refused_with_what_to_do(overlay: str, 
         asks: list[Callable[[], Awaitable[object]]] = [
             lambda: alice.put("x", b"1", via=via),
             lambda: alice.get("x", via=via),
-            lambda: alice.get("x", fallback=via),
             lambda: alice.fetch("x", via=via),
             lambda: alice.delete("x", via=via),
             lambda: alice.put_content(b"1", via=via),
@@ -473,7 +546,10 @@ def test_a_search_of_the_other_overlay_is_refused_with_what_to_do(overlay: str, 
         for ask in asks:
             with pytest.raises(LocalError, match=f"overlay='{overlay}'.*overlay='both'") as caught:
                 await ask()
-            assert repr(via) in str(caught.value)
+            assert f" via={via!r}" in f" {caught.value}" or "got via=" in str(caught.value)
+        with pytest.raises(LocalError, match=r"^fallback=.*overlay='both'") as caught:
+            await alice.get("x", fallback=via)
+        assert repr(via) in str(caught.value)
 
     with_nodes(1, test, overlay=overlay)
 
@@ -483,10 +559,32 @@ def test_what_needs_the_structured_overlay_says_so_where_there_is_none() -> None
         with pytest.raises(LocalError, match=r"by distance.*structured.*got via=None"):
             await alice.lookup("x")
         for ask in (alice.add("topic", b"me"), alice.remove("topic"), alice.members("topic")):
-            with pytest.raises(LocalError, match=r"structured.*overlay='both'"):
+            with pytest.raises(LocalError, match=r"^topics need.*overlay='both'") as caught:
                 await ask
+            assert "via" not in str(caught.value)  # they have none
 
     with_nodes(1, test, overlay="unstructured")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_where_nobody_who_answers_lives_in_the_overlay_the_error_says_so(overlay: str) -> None:
+    async def main() -> None:
+        network = VirtualNetwork()
+        async with (
+            network.open() as elsewhere,
+            network.open(overlay=overlay, bootstrap=[elsewhere.uri]) as alice,
+        ):
+            await trio.sleep(1)
+            told = "answered, but does not live in the unstructured overlay.*overlay='both'"
+            with pytest.raises(NoPeers, match=told):
+                await alice.get("x", via="walk")
+            with pytest.raises(NoPeers, match=told):
+                await alice.send(dht.Key(7), b"", via="walk")
+            async with network.open(overlay="both", bootstrap=[elsewhere.uri, alice.uri]):
+                await trio.sleep(20)
+                assert await alice.get("x", via="walk") is None
+
+    run(main)
 
 
 @pytest.mark.parametrize("overlay", ["x", "", None, 1, "Both"])

@@ -33,7 +33,7 @@ from ..maintenance import JITTER
 from ..tasks import Task, Tasks
 from ..timers import Timers
 from .index import ENTRY_LIFE_MAX_S, Index
-from .index_nodes import IndexNodes
+from .index_nodes import INDEX_NODES_MAX, IndexNodes
 from .question import Question
 
 #: Seconds that a new record waits for others to be announced together with it; guess.
@@ -102,7 +102,7 @@ class Announcing:
 
     def on_index_node(self, now: float, contact: Contact) -> None:
         """An index node that we had not heard of: it should know what we hold."""
-        if not self.home.storage.count:
+        if not self.home.storage.count or len(self._new_nodes) >= INDEX_NODES_MAX:
             return
         self._new_nodes[contact.id] = True
         if not self._in_round:
@@ -130,7 +130,11 @@ class Announcing:
             self._step(now, None)
 
     def _begin_round_for_new(self, now: float, _: None) -> None:
-        if self._round_at is None:
+        if self._round_at is not None:
+            return
+        if not self._new_nodes:  # a round for all has been there
+            self._in_round = False
+        else:
             self._round_for, self._new_nodes = self._new_nodes, {}
             self._step(now, None)
 

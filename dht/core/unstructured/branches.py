@@ -129,11 +129,12 @@ class Costs:
     duplicates: int = 0
     nodes: int = 0
 
-    def add(self, done: Done) -> None:
-        """A part of it has ended."""
-        self.messages += done.messages
-        self.duplicates += done.duplicates
-        self.nodes += done.nodes
+    def add(self, done: Done, at_most: int) -> None:
+        """A part of it has ended, which could cost no more than its budget. Threat: one neighbour
+        that says it cost everything ends an expanding ring."""
+        self.messages += min(done.messages, at_most)
+        self.duplicates += min(done.duplicates, at_most)
+        self.nodes += min(done.nodes, at_most)
 
     def done(self, flags: int, search_id: bytes, walker: int) -> Done:
         """What is passed back of it: what liars add to it must still fit a message."""
@@ -157,6 +158,8 @@ class FloodBranch:
     #: Who was asked and has not said yet that it is done; and has it not said either that it took
     #: it? The end may come first.
     _open: dict[int, bool] = attrs.field(factory=dict, init=False)
+    #: What the part of each may cost.
+    _budgets: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def next(self, now: float) -> Ask | Wait | Finished:
         if self._deadline is None:
@@ -166,6 +169,7 @@ class FloodBranch:
             self.costs.messages += 1
             self.counters.searches_passed_on += 1
             self._open[contact.id] = True
+            self._budgets[contact.id] = search.budget
             return Ask(contact, encode(search))
         if not self._open or now >= self._deadline:
             return FINISHED
@@ -199,7 +203,7 @@ class FloodBranch:
         untold = self._open.pop(contact.id, None)
         if untold is not None:
             self.costs.nodes += untold
-            self.costs.add(done)
+            self.costs.add(done, self._budgets[contact.id])
 
 
 @final

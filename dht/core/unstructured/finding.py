@@ -43,6 +43,8 @@ class Finding:
     #: Makes the way, given what is to be told of copies.
     make_way: Callable[["Finding"], Way]
     has_neighbours: Callable[[], bool]
+    #: May a contact be asked that somebody named?
+    usable: Callable[[Contact, Contact], bool]
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
@@ -54,7 +56,9 @@ class Finding:
     _holders: list[tuple[Contact, int]] = attrs.field(factory=list, init=False)
     _getting: dict[int, int] = attrs.field(factory=dict, init=False)
     _known_holders: dict[int, bool] = attrs.field(factory=dict, init=False)
-    _heads: list[tuple[Head, Contact, int]] = attrs.field(factory=list, init=False)
+    _heads: list[tuple[int, Head, Contact, int]] = attrs.field(factory=list, init=False)
+    #: By whom they were announced: the second of one peer waits behind the first of another.
+    _announced_by: dict[int, int] = attrs.field(factory=dict, init=False)
     #: Long values that were announced, those that have been fetched, or not, included.
     _heads_known: int = attrs.field(default=0, init=False)
     _transfer: Transfer | None = attrs.field(default=None, init=False)
@@ -78,7 +82,7 @@ class Finding:
         fetching = self._fetch(now)
         if self.settled:
             return FINISHED
-        if fetching is not None:
+        if type(fetching) is Ask:
             return fetching
         if self._holders and len(self._getting) < HOLDERS_AT_ONCE:
             contact, hops = self._holders.pop(0)
@@ -86,12 +90,17 @@ class Finding:
             self._log.note(now, contact, hops)
             get = Get(flags=self.flags, kind=self.kind, key=key_bytes(self.key), count=0)
             return Ask(contact, encode(get))
+        # Whoever is slow to give a long value away does not keep the others from being found.
         step = self.way.next(now)
         if type(step) is Ask:
             self._log.note(now, step.contact, 1)
-        elif step is FINISHED:
-            if self._getting:
-                return Wait(None)
+        elif step is not FINISHED:
+            return step if fetching is None else _sooner(step, fetching)
+        elif fetching is not None:
+            return fetching
+        elif self._getting:
+            return Wait(None)
+        else:
             self._conclude(now, None, None, 0, "everybody who was asked has answered")
         return step
 
@@ -106,7 +115,7 @@ class Finding:
             if self._transfer is None:
                 if not self._heads:
                     return None
-                head, holder, self._transfer_hops = self._heads.pop(0)
+                _, head, holder, self._transfer_hops = self._heads.pop(0)
                 self._transfer = Transfer(head, holder, self.flags)
             step = self._transfer.next(now)
             if step is not FINISHED:
@@ -159,7 +168,10 @@ class Finding:
             holder = contact_untrusted(hit.holder)
         except RemoteError:
             holder = teller
-        self.on_copy(now, hit.copy, holder, hit.hops)
+        # Threat: a liar who has us speak to an address that it cannot know, or must not.
+        if not self.usable(holder, teller):
+            holder = teller
+        self.on_copy(now, hit.copy, holder, hit.hops, teller)
 
     def on_done(self, now: float, contact: Contact, done: Done) -> None:
         """A part of the search has ended."""
@@ -173,12 +185,17 @@ class Finding:
 
     def on_holder(self, holder: Contact, hops: int) -> None:
         """Somebody holds it, by what is said: it is asked."""
+        if holder.id == self.local.contact.id:
+            return
         if holder.id not in self._known_holders and len(self._known_holders) < HOLDERS_MAX:
             self._known_holders[holder.id] = True
             self._holders.append((holder, hops))
 
-    def on_copy(self, now: float, copy: Copy, holder: Contact, hops: int) -> None:
-        """A copy came: checked, and taken if it is the record that is looked for."""
+    def on_copy(
+        self, now: float, copy: Copy, holder: Contact, hops: int, teller: Contact | None = None
+    ) -> None:
+        """A copy came: checked, and taken if it is the record that is looked for. ``teller`` passed
+        it back; else it is the holder's own word."""
         if self.settled:
             return
         try:
@@ -191,7 +208,10 @@ class Finding:
             self._found(now, record, holder, hops)
         elif self._heads_known < HOLDERS_MAX:
             self._heads_known += 1
-            self._heads.append((record, holder, hops))
+            by = (teller or holder).id
+            turn = self._announced_by[by] = self._announced_by.get(by, 0) + 1
+            place = sum(each[0] <= turn for each in self._heads)
+            self._heads.insert(place, (turn, record, holder, hops))
 
     # ---- the end ----
 
@@ -227,3 +247,10 @@ class Finding:
             steps=self._log.steps(self._started_at),
             stopped=stopped,
         )
+
+
+def _sooner(one: Wait, other: Wait) -> Wait:
+    """Until the first of both."""
+    if one.until is None or (other.until is not None and other.until < one.until):
+        return other
+    return one

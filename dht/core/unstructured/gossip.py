@@ -170,7 +170,7 @@ class Gossip:
         self._joining = len(asked)
         for seed in asked:
             some = self.view.sample(self.config.exchange - 1)
-            given = [each for each in some if each.contact.id != seed.id]
+            given = _fitting((each for each in some if each.contact.id != seed.id), ROOM)
             count = self.config.exchange if given else min(self.config.view_size, COUNT_MAX)
             ended = partial(self._on_list, given=given)
             self._ask(now, seed, self._shuffle_body(now, given, count), ended)
@@ -270,7 +270,8 @@ class Gossip:
         begun = self.view.begin()
         if begun is None:
             return
-        contact, given = begun
+        contact, chosen = begun
+        given = _fitting(chosen, ROOM)
         self.shuffles += 1
         self.young = self.young and self.shuffles < YOUNG_SHUFFLES
         count = min(self.config.exchange, COUNT_MAX)
@@ -322,9 +323,11 @@ class Gossip:
         # A newcomer that knows nobody gets a list, and its place by being introduced.
         takes_part = bool(message.contacts4 or message.contacts6 or not message.count)
         source = admission_source(opened.source, opened.public_key)
+        # A list moves no entry: what all sources together may have is limited for shuffles alone,
+        # or those who join one after another through one node would wait for each other.
         if not (
             self._served_of.allow(now, source, 1.0 if takes_part else LIST_COSTS)
-            and self._served.allow(now, _EVERYBODY)
+            and (not takes_part or self._served.allow(now, _EVERYBODY))
         ):
             self._answer(now, opened, request_id, Taken(time_s, Taking.BUSY))
             return
@@ -343,14 +346,17 @@ class Gossip:
         if takes_part:
             count = min(count, self.config.exchange)
         flags = message.flags
-        given = [
-            each
-            for each in self.view.sample(count)
-            if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
-        ]
+        given = _fitting(
+            (
+                each
+                for each in self.view.sample(count)
+                if each.contact.id != asker.id and wanted_contacts([each.contact], flags)
+            ),
+            room,
+        )
         if takes_part:  # only what it is told of may be replaced: an entry is moved, never lost
             self.view.merge(entries, given)
-        packed = self._packed(given, room)
+        packed = self._packed(given)
         told = self._told(now, room - sum(map(len, packed)), flags)
         self._answer(now, opened, request_id, Shuffled(time_s, *packed, *told))
         if was_alone and len(self.view):
@@ -419,15 +425,9 @@ class Gossip:
 
     # ---- bytes ----
 
-    def _packed(self, entries: Iterable[Entry], room: int) -> tuple[bytes, bytes, bytes]:
-        """Our own mark, and as many entries as fit."""
-        marked = []
-        for entry in entries:
-            room -= len(entry.contact.packed) + MARK_SIZE
-            if room < 0:
-                break
-            marked.append((entry.contact, entry.mark))
-        contacts4, contacts6, marks = pack_marked(marked)
+    def _packed(self, entries: Iterable[Entry]) -> tuple[bytes, bytes, bytes]:
+        """Our own mark, and the entries, which fit."""
+        contacts4, contacts6, marks = pack_marked((each.contact, each.mark) for each in entries)
         own = Entry(self.home.contact, 0, self.view.degree, self.index_nodes.own)
         return contacts4, contacts6, own.mark + marks
 
@@ -443,7 +443,7 @@ class Gossip:
         return pack_marked(told)
 
     def _shuffle_body(self, now: float, entries: Iterable[Entry], count: int) -> bytes:
-        packed = self._packed(entries, ROOM)
+        packed = self._packed(entries)
         told = self._told(now, ROOM - sum(map(len, packed)), WANT_IPV4 | WANT_IPV6)
         return encode(Shuffle(self.flags, count, *packed, *told))
 
@@ -468,7 +468,8 @@ class Gossip:
                 self.index_nodes.heard(now, contact, age[0])
         for entry in entries:
             if entry.indexes and self._usable(entry.contact, peer.address):
-                self.index_nodes.heard(now, entry.contact, entry.age)
+                itself = entry.contact is peer
+                self.index_nodes.heard(now, entry.contact, entry.age, itself=itself)
         return entries
 
     def _usable(self, contact: Contact, told_from: Address) -> bool:
@@ -499,6 +500,17 @@ class Gossip:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * self.random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def _fitting(entries: Iterable[Entry], room: int) -> list[Entry]:
+    """As many of them as there is room for."""
+    fitting = []
+    for entry in entries:
+        room -= len(entry.contact.packed) + MARK_SIZE
+        if room < 0:
+            break
+        fitting.append(entry)
+    return fitting
 
 
 def _ignore(now: float, task: Task) -> None:

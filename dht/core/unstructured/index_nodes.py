@@ -82,8 +82,9 @@ class IndexNodes:
 
     # ---- knowing ----
 
-    def heard(self, now: float, contact: Contact, age: int) -> None:
-        """Somebody says that ``contact`` kept an index ``age`` steps ago."""
+    def heard(self, now: float, contact: Contact, age: int, *, itself: bool = False) -> None:
+        """Somebody says that ``contact`` kept an index ``age`` steps ago; or it does ``itself``,
+        from where it is."""
         node_id, at = contact.id, now - age * AGE_STEP_S
         if node_id == self._own_id or at < now - FORGET_S:
             return
@@ -91,8 +92,12 @@ class IndexNodes:
             return
         self._failed.pop(node_id, None)
         known = self._known.get(node_id)
-        if known is not None:
-            self._known[node_id] = (contact if at > known[1] else known[0], max(at, known[1]))
+        if known is not None and known[0].packed == contact.packed:
+            self._known[node_id] = (known[0], max(at, known[1]))
+        elif known is not None:
+            # Threat: hearsay that moves a true one to where nobody answers. Its own word counts.
+            if itself and self._subnet_has_room(contact):
+                self._known[node_id] = (contact, at)
         elif self._subnet_has_room(contact):
             self._known[node_id] = (contact, at)
             if len(self._known) > INDEX_NODES_MAX:

@@ -115,6 +115,7 @@ class Unstructured:
             config=self.config,
             view=self.view,
             private_network=self.private_network,
+            usable=self.gossip.usable,
             keep=self.keep,
             on_found=self.publications.found,
             **parts,
@@ -198,6 +199,7 @@ class Unstructured:
             local=self.home,
             make_way=partial(self._way, now, via, wake),
             has_neighbours=lambda: len(self.view) > 0,
+            usable=self.gossip.usable,
         )
 
     def _check_reply(self, via: Flood | Walk) -> None:
@@ -290,8 +292,10 @@ class Unstructured:
         name: bytes,
     ) -> Placing:
         """An operation that publishes a record here. Raises ``LocalError`` for one too many."""
-        on_begin = partial(self.publications.withdraw, kind, key)
-        if not tombstone:
+        on_begin: Callable[[int], None]
+        if tombstone:
+            on_begin = partial(self.publications.withdraw, kind, key)
+        else:
             self.publications.check_room(kind, key)
             publication = Publication(
                 kind=kind,
@@ -315,6 +319,7 @@ class Unstructured:
             tombstone=tombstone,
             author=author,
             name=name,
+            renews=None,
             on_begin=on_begin,
         )
 
@@ -339,6 +344,12 @@ class Unstructured:
         if self._stopped:
             return
         for publication, copies in self.publications.due(now):
+            author = b"" if publication.author is None else publication.author.id.public_key
+            member = author if not publication.name else b""
+            held = self.home.held(now, publication.kind, publication.key, member)
+            if publication.is_replaced_by(None if held is None else held[0]):
+                self.publications.withdraw(publication.kind, publication.key)
+                continue
             left_ms = int((publication.until - now) * 1000)
             placing = self._placing(
                 publication.kind,
@@ -350,7 +361,8 @@ class Unstructured:
                 tombstone=False,
                 author=publication.author,
                 name=publication.name,
-                on_begin=_nothing,
+                renews=publication.version,
+                on_begin=partial(self.publications.publish, publication),
             )
             task = Task(placing, self._renewed, structured=False)
             self.offer(task, publication.value)
@@ -360,7 +372,3 @@ class Unstructured:
     def _renewed(self, now: float, task: Task) -> None:
         if task.done:
             self.withdraw(task)
-
-
-def _nothing() -> None:
-    """A renewal publishes nothing new."""

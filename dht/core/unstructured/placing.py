@@ -1,8 +1,9 @@
 """Publishing a record in the unstructured overlay: where its copies go, and how they are renewed.
 
 The publisher keeps the record for its whole life. The copies carry leases of an hour, which it
-renews by placing the record anew, under a new version: so a copy ends by itself when its publisher
-is gone or has deleted it, and nobody else can make it live longer.
+renews by placing the record anew, under the version above its last: so a copy ends by itself when
+its publisher is gone or has deleted it, nobody else can make it live longer, and what anybody has
+written since is newer. Where the publisher hears of such a record it renews its own no more.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,6 +71,8 @@ class Publication:
     #: When the record ends, whatever is renewed.
     until: float
     renew_at: float
+    #: The version that it was placed under last.
+    version: int = 0
     #: Copies that it has beside the publisher's.
     copies: int = 0
     found: int = 0
@@ -78,6 +81,14 @@ class Publication:
     def popularity(self) -> int:
         """How often it was found everywhere, by chance: here it is one of so many."""
         return self.found * (self.copies + 1)
+
+    def is_replaced_by(self, held: Record | None) -> bool:
+        """Has somebody written something else since, of what we hold?"""
+        return (
+            held is not None
+            and held.version > self.version
+            and (held.tombstone or held.value != self.value)
+        )
 
 
 @final
@@ -103,8 +114,10 @@ class Placing:
     #: A question for somebody else's neighbours, and how its answer is read.
     list_body: Callable[[float], bytes]
     read_list: Callable[[float, Contact, Shuffled], Sequence[Entry]]
-    #: Called when it begins, which it may never do.
-    on_begin: Callable[[], None]
+    #: Of a renewal: the version that it was placed under last. None: it is something new.
+    renews: int | None
+    #: Called when it begins, which it may never do, with the version that it has now.
+    on_begin: Callable[[int], None]
     outcome: Outcome | None = attrs.field(default=None, init=False)
     error: DHTError | None = attrs.field(default=None, init=False)
     settled: bool = attrs.field(default=False, init=False)
@@ -147,8 +160,8 @@ class Placing:
 
     def _begin(self, now: float) -> None:
         self._started_at = now
-        self.on_begin()
         self.record = record = self._stamped(now)
+        self.on_begin(record.version)
         status, _ = self.local.keep(
             now, record, remaining_ms=self.ttl_ms, if_version=None, placed=True
         )
@@ -169,10 +182,13 @@ class Placing:
         member = b"" if self.author is None else self.author.id.public_key
         held = self.local.held(now, self.kind, self.key, member if not self.name else b"")
         above = 0 if held is None else held[0].version + 1
+        # What was written after the first placing has a version of a later moment: a renewal stays
+        # below it. Two in one millisecond apart, that takes as many renewals, of half an hour each.
+        least = wall_ms if self.renews is None else self.renews + 1
         record = Record(
             kind=self.kind,
             key=self.key,
-            version=min(max(wall_ms, above, 1), VERSION_MAX),
+            version=min(max(least, above, 1), VERSION_MAX),
             written_at_ms=max(0, wall_ms),
             ttl_ms=self.ttl_ms,
             tombstone=self.tombstone,
@@ -307,11 +323,12 @@ class Publications:
                 "that one node may; delete some, or give them shorter lives"
             )
 
-    def publish(self, publication: Publication) -> None:
-        """From now on it is renewed."""
+    def publish(self, publication: Publication, version: int) -> None:
+        """From now on it is renewed; it has just been placed under this version."""
+        publication.version = version
         self._by_slot[publication.kind, publication.key] = publication
 
-    def withdraw(self, kind: int, key: int) -> None:
+    def withdraw(self, kind: int, key: int, _version: int = 0) -> None:
         """It is renewed no more."""
         self._by_slot.pop((kind, key), None)
 

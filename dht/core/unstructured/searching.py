@@ -18,6 +18,7 @@ from ...config import VALUE_INLINE_MAX, Config
 from ...contacts import Contact, is_local
 from ...errors import RemoteError
 from ...keyspace import key_bytes
+from ...records import Head, Kind, Record
 from ...wire.codec import contact_untrusted, copy_of, encode, record_of_untrusted
 from ...wire.messages import (
     DIRECT,
@@ -49,17 +50,25 @@ from .branches import (
 from .question import Question
 from .view import View
 
-#: Memory: searches of others that are remembered, about 1 kB each, and for how many seconds. The
-#: oldest is forgotten first: then it may be passed on a second time, within its own budget.
+#: Memory: searches of others that are remembered, about 1 kB each where few of its walkers pass by,
+#: and for how many seconds. The oldest is forgotten first: then it may be passed on a second time,
+#: within its own budget.
 SEEN_MAX = 4096
+#: Memory: walkers of one search that pass through here, and how often. What is forgotten goes on a
+#: second time if our answer to it was lost.
+ARRIVALS_MAX = 512
 SEEN_S = 60.0
 #: Floods through us: answers to one search that are passed back from here, each but the first newer
 #: than all before it; and holders that may open to its issuer, whatever it says.
 HITS_MAX = 4
+#: One search does not use up what its sender may have: so much is left for the next. Who has few
+#: neighbours sends a large budget through each.
+LEFT_FOR_OTHERS = 1 / 2
 #: Hops that a search may have before it and behind it, whatever it says: a walker's 255 steps.
 TTL_MAX = 255
-#: Our own searches that are remembered after their end, so that walkers are told to stop.
-ISSUED_MAX = 1024
+#: Memory: our own searches that are remembered after their end, so that walkers are told to stop.
+#: How many are under way is limited by ``Config.operations_max``.
+ENDED_MAX = 1024
 
 
 class Issued(Protocol):
@@ -90,13 +99,15 @@ class _Passing:
     version: int = -1
     #: Of a flood: what is under way here.
     task: Task | None = None
-    #: Who brought it, by walker and by how far it had come: what the allowance lets in, a minute.
+    #: Who brought it, by walker and by how far it had come.
     arrivals: dict[tuple[int, int], int] = attrs.field(factory=dict)
 
     def came(self, search: Search, asker: Contact) -> None:
         """It came here."""
         self.parents.setdefault(search.walker, asker)
         self.arrivals[search.walker, search.hops] = asker.id
+        if len(self.arrivals) > ARRIVALS_MAX:
+            del self.arrivals[next(iter(self.arrivals))]
 
     def came_before(self, search: Search, asker: Contact) -> bool:
         """Did exactly this come before? Then it was sent again, since our answer was lost."""
@@ -120,6 +131,8 @@ class Searching:
     view: View
     #: Is it safe to open to an address that a search names? Only among members and neighbours.
     private_network: bool
+    #: May a contact be asked that somebody named?
+    usable: Callable[[Contact, Contact], bool]
     keep: Callable[[float, Contact, Copy], None]
     #: Called when a record of ours was found: its popularity.
     on_found: Callable[[int, int], None]
@@ -127,9 +140,13 @@ class Searching:
     counters: SearchCounters = attrs.field(factory=SearchCounters, init=False)
     _allowance: Buckets = attrs.field(init=False)
     _passing: OrderedDict[bytes, _Passing] = attrs.field(factory=OrderedDict, init=False)
+    #: Our own that are under way, by the id of each flood or walk.
     _issued: dict[bytes, tuple[Issued, Callable[[float], bool]]] = attrs.field(
         factory=dict, init=False
     )
+    _ids_of: dict[Issued, list[bytes]] = attrs.field(factory=dict, init=False)
+    #: The ids of those that ended, the oldest first.
+    _ended: dict[bytes, bool] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._allowance = Buckets(self.config.search_allowance_s, self.config.search_burst)
@@ -139,11 +156,21 @@ class Searching:
         return len(self._passing)
 
     def issue(self, search_id: bytes, issued: Issued, wake: Callable[[float], bool]) -> None:
-        """From now on what comes back of this search is given to ``issued``, and then ``wake`` is
-        called, which says whether the search is still on."""
+        """From now on, until ``end``, what comes back of this search is given to ``issued``, and
+        then ``wake`` is called, which says whether the search is still on."""
         self._issued[search_id] = (issued, wake)
-        if len(self._issued) > ISSUED_MAX:
-            del self._issued[next(iter(self._issued))]
+        self._ids_of.setdefault(issued, []).append(search_id)
+
+    def end(self, issued: Issued) -> None:
+        """It is over: its walkers are told so, and nothing else is kept of it."""
+        for search_id in self._ids_of.pop(issued, ()):
+            del self._issued[search_id]
+            self._ended[search_id] = True
+            if len(self._ended) > ENDED_MAX:
+                del self._ended[next(iter(self._ended))]
+
+    def _is_own(self, search_id: bytes) -> bool:
+        return search_id in self._issued or search_id in self._ended
 
     # ---- a search comes ----
 
@@ -161,7 +188,7 @@ class Searching:
         passing = self._remembered(now, message.id)
         again = passing is not None and passing.came_before(message, asker)
         seen = passing is not None and not message.style & WALK
-        if not again and (seen or message.id in self._issued):
+        if not again and (seen or self._is_own(message.id)):
             self._answer_taken(now, opened, request_id, Taking.SEEN)
             return
         found = self._found_here(now, message, opened.room)
@@ -175,7 +202,7 @@ class Searching:
         if passing is None:
             passing = self._remember(search, now)
         passing.came(search, asker)
-        direct = self._may_open_to_issuer(search, opened) and search.hits > 0
+        direct = self._may_open_to_issuer(search, asker) and search.hits > 0
         if found is not None and not direct:
             self._answer(now, opened, request_id, found)
         else:
@@ -183,22 +210,22 @@ class Searching:
         if again:
             return
         if found is None:
-            self._pass_on(now, passing, search, opened, asker)
+            self._pass_on(now, passing, search, asker)
             return
         self.counters.searches_answered += 1
         self.on_found(search.kind, int.from_bytes(search.key))
         if direct:
             self._open_to_issuer(now, passing, search)
 
-    def _may_open_to_issuer(self, search: Search, opened: Opened) -> bool:
+    def _may_open_to_issuer(self, search: Search, asker: Contact) -> bool:
         """Is it safe that holders speak to the address that a search names, and do we know it?"""
-        issuer = self._issuer_of(search, opened) if search.style & DIRECT else None
+        issuer = self._issuer_of(search, asker) if search.style & DIRECT else None
         return issuer is not None and (self.private_network or is_local(issuer.address))
 
     def _open_to_issuer(self, now: float, passing: _Passing, search: Search) -> None:
         """Says that the record is here; the issuer comes for it, if it wants it from us."""
         hit = Hit(self.flags, search.id, search.walker, search.hops, b"", None)
-        self._ask(now, contact_untrusted(search.issuer), encode(hit))
+        self._tell_issuer(now, contact_untrusted(search.issuer), encode(hit))
         self.counters.hits_passed_back += 1
         if not search.style & WALK:
             self._pass_end_back(now, passing, 0, Costs())
@@ -218,7 +245,7 @@ class Searching:
         # What is refused takes nothing: else who asks too often would never be served again.
         if not self._allowance.allow(now, source):
             return None
-        taken = self._allowance.take(now, source, budget)
+        taken = self._allowance.take(now, source, budget, leave=LEFT_FOR_OTHERS)
         hits = min(search.hits, HITS_MAX)
         return msgspec.structs.replace(search, budget=int(taken), hits=hits, ttl=ttl)
 
@@ -231,7 +258,7 @@ class Searching:
         copy = copy_of(held.record, remaining_ms, inline_max=room, digest=held.value_hash)
         return Found(self.home.time_s(now), copy, b"", b"")
 
-    def _issuer_of(self, search: Search, opened: Opened) -> Contact | None:
+    def _issuer_of(self, search: Search, asker: Contact) -> Contact | None:
         """Who issued it, if it says so and may be opened to."""
         if not search.issuer:
             return None
@@ -239,17 +266,13 @@ class Searching:
             issuer = contact_untrusted(search.issuer)
         except RemoteError:
             return None
-        if is_local(issuer.address) and not is_local(opened.source):
-            return None  # a stranger who makes us knock at our neighbours' doors
-        return issuer
+        return issuer if self.usable(issuer, asker) else None
 
     # ---- and goes on ----
 
-    def _pass_on(
-        self, now: float, passing: _Passing, search: Search, opened: Opened, asker: Contact
-    ) -> None:
+    def _pass_on(self, now: float, passing: _Passing, search: Search, asker: Contact) -> None:
         if search.style & WALK:
-            issuer = self._issuer_of(search, opened)
+            issuer = self._issuer_of(search, asker)
             walk = WalkBranch(
                 search=search,
                 choose=partial(self.choose, search, passing.sent_to, asker.id),
@@ -269,7 +292,8 @@ class Searching:
             on_hit=partial(self._pass_back, passing, search),
             counters=self.counters,
         )
-        passing.task = self._spawn(now, flood, partial(self._flooded, passing))
+        task = self._spawn(now, flood, partial(self._flooded, passing))
+        passing.task = None if task.done else task
 
     def choose(
         self, search: Search, sent_to: dict[int, bool], came_from: int | None, refused: list[int]
@@ -297,7 +321,7 @@ class Searching:
         if walk.issuer is not None:
             wanted = Wanted(self.flags, search.id, search.walker, search.hops, last=True)
             self.counters.checks_sent += 1
-            self._ask(now, walk.issuer, encode(wanted))
+            self._tell_issuer(now, walk.issuer, encode(wanted))
         else:
             self._pass_end_back(now, passing, search.walker, Costs(messages=search.hops))
 
@@ -310,7 +334,7 @@ class Searching:
     def _pass_end_back(self, now: float, passing: _Passing, walker: int, costs: Costs) -> None:
         parent = passing.parents[walker]
         self.counters.ends_passed_back += 1
-        self._ask(now, parent, encode(costs.done(self.flags, passing.search.id, walker)))
+        self._tell(now, parent, encode(costs.done(self.flags, passing.search.id, walker)))
 
     # ---- answers come back ----
 
@@ -324,28 +348,37 @@ class Searching:
 
     def _relay(self, now: float, passing: _Passing, hit: Hit, teller: Contact) -> None:
         copy = hit.copy
-        if copy is None or passing.hits >= HITS_MAX or copy.version <= passing.version:
+        # Content has one version, whatever a copy says; and nobody can sign the hash of a value.
+        content = passing.search.kind == Kind.CONTENT
+        if copy is None or passing.hits >= HITS_MAX:
             return
-        if not self._is_true(passing.search, copy):
+        if not content and copy.version <= passing.version:
+            return
+        record = self._true(passing.search, copy)
+        if record is None:
             if passing.search.style & WALK:
                 self._pass_end_back(now, passing, hit.walker, Costs(messages=hit.hops))
             return
         passing.hits += 1
-        passing.version = copy.version
+        if not content:
+            passing.version = copy.version
+        elif isinstance(record, Record):
+            passing.hits = HITS_MAX  # the value itself: there is nothing else to be found
         parent = passing.parents[hit.walker]
         self.counters.hits_passed_back += 1
-        self._ask(now, parent, encode(msgspec.structs.replace(hit, flags=self.flags)))
+        self._tell(now, parent, encode(msgspec.structs.replace(hit, flags=self.flags)))
         if passing.search.style & KEEP:
             self.keep(now, teller, copy)
 
-    def _is_true(self, search: Search, copy: Copy) -> bool:
-        """Threat: a lie of a high version, after which no truth would be passed back."""
+    def _true(self, search: Search, copy: Copy) -> Record | Head | None:
+        """The record of a copy, if it is what the search is for. Threat: a lie of a high version,
+        after which no truth would be passed back. A plain record is nobody's: there it counts."""
         try:
             record = record_of_untrusted(copy, value_size_max=self.config.value_size_max)
         except RemoteError:
-            return False
+            return None
         place = (record.kind, key_bytes(record.key))
-        return place == (search.kind, search.key) and copy.remaining_ms > 0
+        return record if place == (search.kind, search.key) and copy.remaining_ms else None
 
     def serve_hit(
         self, now: float, opened: Opened, request_id: bytes, message: Hit, asker: Contact
@@ -357,7 +390,9 @@ class Searching:
         status = Taking.NOT_HERE
         issued = self._issued.get(message.id)
         passing = self._remembered(now, message.id)
-        if issued is not None or (passing is not None and passing.knows(asker, message.walker)):
+        if self._is_own(message.id) or (
+            passing is not None and passing.knows(asker, message.walker)
+        ):
             status = Taking.TAKEN
         self._answer_taken(now, opened, request_id, status)
         if issued is not None:
@@ -382,14 +417,17 @@ class Searching:
         elif passing is not None and passing.search.style & WALK:
             if passing.knows(asker, message.walker):
                 self._pass_end_back(now, passing, message.walker, Costs(message.messages))
-        elif passing is not None and passing.task is not None:
+        elif passing is not None and passing.task is not None and asker.id in passing.sent_to:
             passing.task.machine.on_done(asker, message)
             self.tasks.drive(now, passing.task)
 
     def serve_wanted(
         self, now: float, opened: Opened, request_id: bytes, message: Wanted, asker: Contact
     ) -> None:
-        """A walker asks whether its search is still on."""
+        """A walker asks whether its search is still on. That it has ended, who says so proves."""
+        if message.last and not opened.proved:
+            self.channel.demand_proof(now, opened.ticket)
+            return
         issued = self._issued.get(message.id)
         wanted = False
         if issued is not None:
@@ -418,8 +456,14 @@ class Searching:
     def _spawn(self, now: float, machine: Any, stepped: Callable[[float, Task], None]) -> Task:
         return self.tasks.spawn(now, machine, stepped, structured=False)
 
-    def _ask(self, now: float, contact: Contact, body: bytes) -> None:
-        self._spawn(now, Question(contact, body), _ignore)
+    def _tell(self, now: float, parent: Contact, body: bytes) -> None:
+        """Something that comes back, to whom the search came from. It proved where it is when it
+        sent us the search: one lost datagram must not shut its door to all answers."""
+        self.tasks.spawn(now, Question(parent, body), _ignore, hearsay=False, structured=False)
+
+    def _tell_issuer(self, now: float, issuer: Contact, body: bytes) -> None:
+        """The same to whom the search names, by whose word it lives there."""
+        self._spawn(now, Question(issuer, body), _ignore)
 
     def _answer_taken(self, now: float, opened: Opened, request_id: bytes, status: Taking) -> None:
         self._answer(now, opened, request_id, Taken(self.home.time_s(now), status))

@@ -265,6 +265,10 @@ class FakeHome:
         return "nobody"
 
 
+#: Whom nobody can know of who is where we hear him.
+UNKNOWABLE = contact(66)
+
+
 def finding(way: FakeWay) -> Finding:
     local: Any = FakeHome()
     machine = Finding(
@@ -275,6 +279,7 @@ def finding(way: FakeWay) -> Finding:
         local=local,
         make_way=lambda _: way,
         has_neighbours=lambda: True,
+        usable=lambda holder, teller: holder != UNKNOWABLE,
     )
     assert isinstance(machine.next(0.0), Ask)
     assert machine.next(0.0) == Wait(None)
@@ -451,3 +456,55 @@ def test_a_trace_counts_every_message_that_the_search_brought_about() -> None:
         searches = len(sent(net, Search))
         back = len(sent(net, Hit)) + len(sent(net, Get))
         assert searches + back - 3 <= counted <= searches + back + 2, via
+
+
+def long_record(number: int) -> Record:
+    return plain_record(bytes([number]) * 2000, version=number)
+
+
+def asked_for_values(machine: Finding) -> list[Contact]:
+    """Whose long values are fetched one after the other, if all are silent."""
+    asked: dict[Contact, bool] = {}
+    while isinstance(step := machine.next(0.1), Ask):
+        assert isinstance(said_by(step), Fetch)
+        asked[step.contact] = True
+        machine.on_failure(0.1, step.contact)
+    return list(asked)
+
+
+def test_the_second_long_value_that_one_peer_tells_of_waits_behind_the_first_of_others() -> None:
+    """A liar announces many, and is slow to give each of them away."""
+    machine = finding(FakeWay())
+    liar, honest = contact(2), contact(3)
+    for number in range(4, 9):
+        copy = copy_of(long_record(number), 1000)
+        machine.on_hit(0.1, hit(copy, holder=contact(number).packed), liar)
+    machine.on_hit(0.1, hit(copy_of(long_record(9), 1000), holder=contact(9).packed), honest)
+    assert asked_for_values(machine) == [contact(each) for each in (4, 9, 5, 6, 7, 8)]
+
+
+def test_while_a_long_value_comes_slowly_the_search_goes_on_and_may_end_first() -> None:
+    machine = finding(FakeWay())
+    machine.on_hit(0.1, hit(copy_of(long_record(5), 1000), holder=contact(4).packed), contact(2))
+    fetch = machine.next(0.1)
+    assert isinstance(fetch, Ask)
+    assert fetch.contact == contact(4)
+    machine.on_hit(0.2, hit(None), contact(7))
+    step = machine.next(0.2)
+    assert isinstance(step, Ask), "another holder is asked meanwhile"
+    assert step.contact == contact(7)
+    machine.on_reply(0.3, contact(7), found(RECORD), [])
+    assert record_in(machine) == RECORD
+
+
+def test_a_holder_that_whoever_names_it_cannot_know_is_not_asked() -> None:
+    """A liar who has us speak to a printer in our own house."""
+    machine = finding(FakeWay())
+    machine.on_hit(0.1, hit(copy_of(long_record(5), 1000), holder=UNKNOWABLE.packed), contact(2))
+    assert asked_for_values(machine) == [contact(2)]
+
+
+def test_we_do_not_ask_ourselves() -> None:
+    machine = finding(FakeWay())
+    machine.on_holder(FakeHome.contact, 1)
+    assert machine.next(0.1) == Wait(None)

@@ -138,13 +138,32 @@ def test_what_is_heard_is_told_with_its_age() -> None:
     assert told(known, 20.5) == {1: 3, 2: 7}
 
 
-def test_the_freshest_news_counts_and_where_that_says_the_node_is() -> None:
+def test_the_freshest_news_counts() -> None:
+    known = knowing()
+    known.heard(0.0, contact(1), 5)
+    known.heard(0.0, contact(1), 9)
+    assert told(known, 0.0) == {1: 5}
+    known.heard(0.0, contact(1), 2)
+    assert told(known, 0.0) == {1: 2}
+
+
+def test_a_known_index_node_moves_by_its_own_word_alone() -> None:
+    """Hearsay could move a true one to where nobody answers, and then it counts as dead."""
     known = nodes()
     known.heard(0.0, contact(1, "10.1.1.1"), 5)
-    known.heard(0.0, contact(1, "10.2.2.2"), 9)
+    known.heard(0.0, contact(1, "10.2.2.2"), 0)
     assert known.sample(0.0, 1) == [(contact(1, "10.1.1.1"), 5)]
-    known.heard(0.0, contact(1, "10.3.3.3"), 2)
-    assert known.sample(0.0, 1) == [(contact(1, "10.3.3.3"), 2)]
+    known.heard(0.0, contact(1, "10.3.3.3"), 0, itself=True)
+    assert known.sample(0.0, 1) == [(contact(1, "10.3.3.3"), 0)]
+
+
+def test_nobody_moves_into_a_subnet_that_is_full() -> None:
+    known = nodes()
+    for number in (1, 2):
+        known.heard(0.0, contact(number, f"20.1.1.{number}"), 0)
+    known.heard(0.0, contact(3, "30.1.1.1"), 0)
+    known.heard(0.0, contact(3, "20.1.1.3"), 0, itself=True)
+    assert contact(3, "30.1.1.1") in known.for_key(0.0, 0)
 
 
 def test_nobody_hears_of_itself() -> None:

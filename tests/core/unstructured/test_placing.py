@@ -347,8 +347,8 @@ def publication(
 
 def test_what_is_due_is_renewed_at_half_of_its_lease_and_forgotten_at_its_end() -> None:
     publications = Publications(Random(1))
-    publications.publish(publication(1, renew_at=100.0))
-    publications.publish(publication(2, renew_at=5.0, until=50.0))
+    publications.publish(publication(1, renew_at=100.0), 1)
+    publications.publish(publication(2, renew_at=5.0, until=50.0), 1)
     assert [int(each.key) for each, _ in publications.due(10.0)] == [2]
     assert publications.due(11.0) == []
     [(renewed, copies)] = publications.due(100.0)
@@ -363,8 +363,8 @@ def test_what_is_due_is_renewed_at_half_of_its_lease_and_forgotten_at_its_end() 
 def test_copies_go_to_what_was_found_since_the_last_time_among_those_placed_alike() -> None:
     publications = Publications(Random(1))
     for number in (1, 2):
-        publications.publish(publication(number, by="square_root", copies=6))
-    publications.publish(publication(3, copies=4))
+        publications.publish(publication(number, by="square_root", copies=6), 1)
+    publications.publish(publication(3, copies=4), 1)
     for _ in range(3):
         publications.found(Kind.PLAIN, 1)
     for _ in range(15):
@@ -377,8 +377,8 @@ def test_copies_go_to_what_was_found_since_the_last_time_among_those_placed_alik
 
 def test_a_record_with_many_copies_is_found_less_often_here_and_keeps_its_share() -> None:
     publications = Publications(Random(1))
-    publications.publish(publication(1, by="proportional", copies=4, placed=1))
-    publications.publish(publication(2, by="proportional", copies=4, placed=7))
+    publications.publish(publication(1, by="proportional", copies=4, placed=1), 1)
+    publications.publish(publication(2, by="proportional", copies=4, placed=7), 1)
     for _ in range(4):
         publications.found(Kind.PLAIN, 1)
     publications.found(Kind.PLAIN, 2)
@@ -437,6 +437,58 @@ def test_copies_are_renewed_under_a_new_version_for_as_long_as_the_record_lives(
     net.run_until(3.5 * HOUR_S + 2 * RENEWALS_S)
     assert len(overlay_of(net.peers[0]).publications) == 0
     assert find(net, net.peers[11], Flood()).value is None
+
+
+@pytest.mark.parametrize("newer", [b"new", None])
+def test_what_somebody_else_has_written_since_is_not_undone_by_a_renewal(
+    newer: bytes | None,
+) -> None:
+    net = line_of(2)
+    old, new = net.peers
+    place(net, old, b"old", walk("random", 1), ttl_s=4 * HOUR_S)
+    net.run_for(5)
+    place(net, new, newer or b"", walk("random", 1), tombstone=newer is None)
+    net.run_for(0.9 * HOUR_S)
+    for peer in net.peers:
+        held = peer.held(net.now, PLACE)
+        assert held is not None
+        assert (held.record.value, held.record.tombstone) == (newer or b"", newer is None)
+    assert len(overlay_of(old).publications) == 0, "it is renewed no more"
+
+
+@pytest.mark.parametrize("newer", [b"new", None])
+def test_what_owners_were_given_since_is_not_undone_by_a_renewal(newer: bytes | None) -> None:
+    """Whoever publishes need not be an owner, and then does not hear of what they hold."""
+    net = Net(overlay="both", config=attrs.evolve(STILL, replicas=2))
+    writer = net.add()
+    for _ in range(5):
+        net.add(writer)
+    net.run_for(60)
+    *owners, publisher = (
+        sorted(net.peers, key=lambda peer: peer.contact.id ^ PLACE)[each] for each in (0, 1, -1)
+    )
+    place(net, publisher, b"old", walk("random", 5), ttl_s=4 * HOUR_S)
+    net.run_for(5)
+    if newer is None:
+        net.delete(owners[0], PLACE)
+    else:
+        net.put(owners[0], PLACE, newer)
+    net.run_for(HOUR_S)
+    for owner in owners:
+        held = owner.held(net.now, PLACE)
+        assert held is not None
+        assert (held.record.value, held.record.tombstone) == (newer or b"", newer is None)
+
+
+def test_who_writes_to_the_owners_what_it_published_renews_that_no_more() -> None:
+    net = Net(overlay="both", config=STILL)
+    writer = net.add()
+    for _ in range(3):
+        net.add(writer)
+    net.run_for(30)
+    place(net, writer, b"old", walk("random", 3), ttl_s=4 * HOUR_S)
+    net.put(writer, PLACE, b"new")
+    assert len(overlay_of(writer).publications) == 0
 
 
 def test_a_copy_outlives_its_publisher_by_an_hour_at_most() -> None:
@@ -505,8 +557,10 @@ def test_a_signed_record_is_signed_anew_at_each_renewal() -> None:
 
 def test_a_record_that_is_searched_for_has_more_copies_at_the_next_renewal() -> None:
     net = crowd(40)
-    for number in range(3):
-        place(net, net.peers[0], b"v", walk("random", 4, "proportional"), key=Key(number))
+    versions = [
+        place(net, net.peers[0], b"v", walk("random", 4, "proportional"), key=Key(number)).version
+        for number in range(3)
+    ]
     for _ in range(12):
         publications = overlay_of(net.peers[0]).publications
         publications.found(Kind.PLAIN, 0)
@@ -514,7 +568,7 @@ def test_a_record_that_is_searched_for_has_more_copies_at_the_next_renewal() -> 
     newest = [
         sum(
             (held := peer.held(net.now, Key(number))) is not None
-            and held.record.version > 1_700_000_060_000
+            and held.record.version > versions[number]
             for peer in net.peers
         )
         for number in range(3)

@@ -13,19 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dht.config import BUDGET_MAX, Config
+from dht.config import BUDGET_MAX, VALUE_INLINE_MAX, Config
+from dht.contacts import contact_at, pack_address
 from dht.core.channel.face import Opened, Ticket
 from dht.core.unstructured.branches import SearchCounters
 from dht.core.unstructured.searching import (
+    ARRIVALS_MAX,
+    ENDED_MAX,
     HITS_MAX,
-    ISSUED_MAX,
     SEEN_MAX,
     SEEN_S,
     TTL_MAX,
 )
 from dht.core.via import Flood, Walk
-from dht.records import Kind
-from dht.wire.codec import decode_untrusted
+from dht.keyspace import content_key, key_bytes
+from dht.records import VERSION_MAX, Kind, value_hash
+from dht.wire.codec import copy_of, decode_untrusted
 from dht.wire.messages import (
     DIRECT,
     KEEP,
@@ -478,7 +481,7 @@ def test_a_cancelled_search_stops_its_walkers() -> None:
 
 
 def test_a_search_costs_no_more_than_the_most_that_a_node_passes_on() -> None:
-    config = attrs.evolve(STILL, search_budget_max=100)
+    config = attrs.evolve(STILL, search_budget_max=100, search_burst=1000)
     for style in (0, WALK):
         street = Street.of(config=config)
         street.ask(search_of(budget=BUDGET_MAX, style=style, ttl=200))
@@ -488,10 +491,13 @@ def test_a_search_costs_no_more_than_the_most_that_a_node_passes_on() -> None:
 def test_a_walker_with_few_hops_left_takes_no_more_of_a_share_than_they_can_cost() -> None:
     config = attrs.evolve(STILL, search_burst=30.0, search_allowance_s=0.01)
     street = Street.of(config=config)
-    for walker in range(10):
+    for walker in range(9):
         search = search_of(style=WALK, walker=walker, ttl=2)
         assert street.ask(search) == [TAKEN], "each takes 3 of 30"
-    assert street.ask(search_of(style=WALK, walker=10, ttl=2)) == [BUSY]
+    assert {each.budget for each in street.onward()} == {1}
+    street.ask(search_of(style=WALK, walker=9, ttl=200))
+    assert len(street.onward()) == 10, "a step was left, and nothing beyond it"
+    assert sorted(each.budget for each in street.onward()) == [0] + 9 * [1]
 
 
 def test_a_flood_that_goes_no_farther_costs_one() -> None:
@@ -511,14 +517,19 @@ def test_who_holds_it_takes_nothing_for_what_does_not_go_on() -> None:
 
 
 def test_of_a_search_beyond_its_senders_share_only_as_much_goes_on_as_is_left() -> None:
-    config = attrs.evolve(STILL, search_burst=10.0, search_allowance_s=0.01)
+    """And of what is left, half: the next search of the same sender is to get somewhere too."""
+    config = attrs.evolve(STILL, search_burst=17.0, search_allowance_s=0.01)
     street = Street.of(config=config)
-    assert street.ask(search_of(budget=6)) == [TAKEN]
-    assert street.ask(search_of(budget=6, search_id=b"othernum")) == [TAKEN]
-    second = [each for each in street.onward() if each.id == b"othernum"]
-    assert sum(1 + each.budget for each in second) == 2
-    assert street.ask(search_of(budget=6, search_id=b"third id")) == [BUSY]
-    assert street.ask(search_of(budget=6, search_id=b"fourth i"), street.others[0]) == [TAKEN]
+
+    def goes_on(name: bytes, asker: Stranger | None = None) -> int:
+        assert street.ask(search_of(budget=100, search_id=name), asker) == [TAKEN]
+        return sum(1 + each.budget for each in street.onward() if each.id == name)
+
+    assert [goes_on(bytes([n]) * 8) for n in range(3)] == [8, 3, 1]
+    others = (bytes([n]) * 8 for n in range(9, 99))
+    while street.ask(search_of(budget=100, search_id=next(others))) != [BUSY]:
+        pass
+    assert goes_on(b"fourth i", street.others[0]) > 1, "it is another's share"
 
 
 def test_who_asks_too_much_has_his_share_nonetheless() -> None:
@@ -561,9 +572,123 @@ def test_the_searches_that_are_remembered_are_bounded_and_forgotten() -> None:
 
 def test_our_own_searches_that_are_remembered_after_their_end_are_bounded() -> None:
     searching = overlay_of(still_net(1).peers[0]).searching
-    for number in range(ISSUED_MAX + 10):
+    for number in range(ENDED_MAX + 10):
+        search = _Nobody()
+        searching.issue(number.to_bytes(8), search, lambda _now: True)
+        searching.end(search)
+    assert len(searching._ended) == ENDED_MAX
+
+
+def test_of_a_search_that_has_ended_its_id_alone_is_kept_to_tell_walkers_to_stop() -> None:
+    """A value of a megabyte, found a thousand times, is not to stay in memory."""
+    net = line_of(2)
+    node, other = net.peers
+    hold(net, other, RECORD)
+    searching = overlay_of(node).searching
+    for via in (Flood(ring=True), Walk(walkers=2)):
+        assert find(net, node, via).value == b"value"
+        assert not searching._issued
+        assert not searching._ids_of
+        search_id = list(searching._ended)[-1]
+        stranger = net.stranger()
+        [answer] = stranger.say(node, Wanted(0, search_id, 0, 4, last=False))
+        assert isinstance(answer, Taken)
+        assert answer.status == Taking.SEEN
+    searching.config = attrs.evolve(STILL, operations_max=1)
+    net.crash(other)
+    cancelled = net.begin(node, lambda e, now: e.start_search(now, Kind.PLAIN, PLACE, Flood()))
+    assert searching._issued
+    node.engine.cancel(net.now, cancelled)
+    assert not searching._issued
+
+
+def test_however_many_searches_are_under_way_each_hears_of_its_answer() -> None:
+    searching = overlay_of(still_net(1).peers[0]).searching
+    for number in range(2 * ENDED_MAX):
         searching.issue(number.to_bytes(8), _Nobody(), lambda _now: True)
-    assert len(searching._issued) == ISSUED_MAX
+    assert len(searching._issued) == 2 * ENDED_MAX
+
+
+def test_one_lost_answer_keeps_none_of_the_next_from_whom_a_search_came_from() -> None:
+    """Whoever brought a search is no hearsay: its door is not shut when it is silent once."""
+    street = Street.of(1, replies={Search: lambda _: found(RECORD)})
+    street.asker.reply = lambda _: None
+    street.ask(search_of())
+    street.net.run_for(8.0)
+    street.asker.reply = lambda _: TAKEN
+    before = len(street.asker.heard_of(Hit))
+    street.ask(msgspec.structs.replace(search_of(), id=b"another!"))
+    assert len(street.asker.heard_of(Hit)) > before
+
+
+def test_an_end_that_is_told_twice_is_passed_back_once() -> None:
+    street = Street.of(0)
+    street.ask(search_of())
+    assert len(street.asker.heard_of(Done)) == 1
+    street.net.stranger().say(street.node, done_of(0))
+    assert len(street.asker.heard_of(Done)) == 1
+
+
+def test_what_one_branch_says_it_cost_is_no_more_than_it_was_given() -> None:
+    street = Street.of(3)
+    street.ask(search_of(budget=33))
+    for other in street.others:
+        other.say(street.node, done_of(BUDGET_MAX, BUDGET_MAX, BUDGET_MAX))
+    [done] = street.asker.heard_of(Done)
+    assert done.messages == 33
+
+
+def test_a_head_of_content_with_a_high_version_keeps_no_other_from_being_passed_back() -> None:
+    """Its version is nobody's word: the key of content is the hash of its value alone."""
+    value = bytes(2000)
+    content = attrs.evolve(
+        plain_record(value), kind=Kind.CONTENT, key=content_key(value_hash(value))
+    )
+    street = Street.of(2)
+    search = search_of(key=key_bytes(content.key))
+    street.ask(msgspec.structs.replace(search, kind=int(Kind.CONTENT)))
+    lie, truth = copy_of(attrs.evolve(content, version=VERSION_MAX), 9), copy_of(content, 9)
+    for other, copy in zip(street.others, (lie, truth), strict=True):
+        other.say(street.node, Hit(0, ID, 0, 2, b"", copy))
+    assert [hit.copy for hit in street.asker.heard_of(Hit)] == [lie, truth]
+
+
+def test_a_value_longer_than_a_datagram_may_carry_is_no_answer() -> None:
+    """With what is added on its way back it would fit no datagram any more."""
+    long = plain_record(bytes(VALUE_INLINE_MAX + 1))
+    answer = Found(0, copy_of(long, 9, inline_max=VALUE_INLINE_MAX + 1), b"", b"")
+    assert answer.copy.payload == long.value
+    street = Street.of(1, replies={Search: lambda _: answer})
+    street.ask(search_of())
+    assert not street.asker.heard_of(Hit)
+
+
+def test_a_walker_of_an_issuer_that_cannot_be_asks_nobody() -> None:
+    """Ourselves, an address of the other family, a private one that a stranger names."""
+    street = Street.of(1)
+    node = street.node.contact
+    for number, issuer in enumerate(
+        (
+            node,
+            contact_at(bytes(32), pack_address("2600::1", 4000)),
+            contact_at(bytes(32), pack_address("192.168.1.7", 22)),
+        )
+    ):
+        begun = len(street.net.log)
+        street.ask(
+            search_of(style=WALK, walker=number, check_every=1, hops=1, issuer=issuer.packed)
+        )
+        assert not sent(street.net, Wanted, since=begun)
+    assert len(street.onward()) == 3
+
+
+def test_the_walkers_of_one_search_that_are_remembered_are_bounded() -> None:
+    street = Street.of(1, config=attrs.evolve(STILL, search_burst=1e9))
+    for walker in range(256):
+        for hops in (1, 2, 3):
+            street.ask(search_of(style=WALK, walker=walker, hops=hops, budget=1))
+    [passing] = overlay_of(street.node).searching._passing.values()
+    assert len(passing.arrivals) == ARRIVALS_MAX
 
 
 class _Nobody:

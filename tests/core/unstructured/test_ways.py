@@ -145,7 +145,7 @@ def test_an_expanding_ring_ends_with_the_first_that_finds_it(reply: str) -> None
         net = line_of(7)
         hold(net, net.peers[distance], RECORD)
         # All of a budget goes through one neighbour here, which takes so much of it at once.
-        outcome = find(net, net.peers[0], Flood(ring=True, reply=reply, budget=200))
+        outcome = find(net, net.peers[0], Flood(ring=True, reply=reply, budget=90))
         assert outcome.value == b"value"
         assert outcome.trace.hops == distance
         net.run_for(10.0)
