@@ -74,7 +74,9 @@ def _float(value: Any) -> Any:
 def _one_of(name: str, default: str, names: tuple[str, ...]) -> Any:
     def validate(_: object, __: object, value: object) -> None:
         if value not in names:
-            raise LocalError(f"{name} is one of {', '.join(names)}, got {value!r}{_meant(value, names)}")
+            raise LocalError(
+                f"{name} is one of {', '.join(names)}, got {value!r}{_meant(value, names)}"
+            )
 
     return attrs.field(default=default, validator=validate)
 
@@ -238,7 +240,9 @@ class Scenario:
                 "faults.cut_off and the rates of the links (faults.dead it has)"
             )
         if self.config:
-            raise LocalError(f"overlay {self.overlay!r} has no engine to configure: leave out config")
+            raise LocalError(
+                f"overlay {self.overlay!r} has no engine to configure: leave out config"
+            )
         if self.kind is Overlay.HYPERCUBE and self.nodes & (self.nodes - 1):
             below = 1 << (self.nodes.bit_length() - 1)
             raise LocalError(
@@ -285,7 +289,7 @@ def _made(section: str, kind: type[Any], options: Mapping[str, Any]) -> Any:
     return kind(**options)
 
 
-# ------------------------------------------------------------------------------------ names and text
+# ----------------------------------------------------------------------------------- names and text
 
 _SECTIONS: Mapping[str, type[Any]] = {
     "links": Links,

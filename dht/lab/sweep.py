@@ -44,7 +44,9 @@ class Axis:
         name, equals, values = text.partition("=")
         parts = tuple(part.strip() for part in values.split(","))
         if not equals or not all(parts):
-            raise LocalError(f"a sweep is NAME=VALUE,VALUE,..., such as nodes=100,1000, got {text!r}")
+            raise LocalError(
+                f"a sweep is NAME=VALUE,VALUE,..., such as nodes=100,1000, got {text!r}"
+            )
         if len(set(parts)) < len(parts):
             raise LocalError(f"a sweep has each value once, got {text!r}")
         place_of(name)
@@ -82,7 +84,9 @@ def grid(base: Scenario, axes: Sequence[Axis]) -> list[Point]:
     if len(set(places)) < len(places):
         raise LocalError(f"each name is swept once, got {', '.join(each.name for each in axes)}")
     names = [axis.name for axis in axes]
-    combined = (dict(zip(names, values, strict=True)) for values in product(*(a.values for a in axes)))
+    combined = (
+        dict(zip(names, values, strict=True)) for values in product(*(a.values for a in axes))
+    )
     return [Point(settings, changed(base, settings)) for settings in combined]
 
 
@@ -133,9 +137,7 @@ def run_here(pieces: Sequence[Piece], keep: Keep, progress: Callable[[float], No
         done += share
 
 
-def _part(
-    progress: Callable[[float], None], done: float, share: float
-) -> Callable[[float], None]:
+def _part(progress: Callable[[float], None], done: float, share: float) -> Callable[[float], None]:
     return lambda part: progress(min(1.0, done + share * part))
 
 
@@ -198,7 +200,7 @@ def dask(address: str) -> Iterator[Executor]:
             executor.shutdown(wait=False)
 
 
-# -------------------------------------------------------------------------------- what is kept of it
+# ------------------------------------------------------------------------------- what is kept of it
 
 
 @final
