@@ -13,18 +13,18 @@ from .statuses import Command
     cls=Command,
     epilog="""
 dht lab compare --out comparison
-dht lab compare --sizes 64,256,1024,4096 --seeds 5 --out comparison
+dht lab compare --sizes 64,256,1024 --seeds 5 --out comparison
 dht lab compare --quick
 """,
 )
-@click.option("--sizes", metavar="N,N,...", help="Nodes.  [default: 64,256,1024]")
+@click.option("--sizes", metavar="N,N,...", help="Nodes.  [default: 64,256,512]")
 @click.option("--sessions", metavar="M,M,...", help="Median minutes.  [default: 5,20,60]")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The first.")
 @click.option(
     "--seeds", type=click.IntRange(1), default=2, show_default=True, help="Runs of each network."
 )
 @click.option(
-    "--reads", type=click.IntRange(1), default=200, show_default=True, help="In each run."
+    "--reads", type=click.IntRange(1), default=100, show_default=True, help="In each run."
 )
 @click.option("--quick", is_flag=True, help="Tiny networks, one run each: seconds, no findings.")
 @way_options
@@ -45,7 +45,8 @@ def compare(
 
     Success, hops, messages, bytes and latency by network size, by popularity and by churn, with
     what theory says of them dashed; how evenly the work lies on the nodes; and consistent hashing
-    in four ways. Tree, ring, hypercube and XOR are there as static models. It takes some minutes.
+    in four ways. Tree, ring, hypercube and XOR are there as static models. By default it takes
+    about ten minutes of one CPU.
 
     Ctrl-C keeps what is done.
     """

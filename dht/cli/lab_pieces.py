@@ -98,16 +98,11 @@ def run_and_report(
         known = len(pieces) - len(left)
         click.echo(f"{known} of {len(pieces)} runs are in {way.out} already", err=True)
     finished = _run(name, left, way, store.keep)
-    made = report(store.results)
-    if way.as_json:
-        _print(made, finished=finished)
-    else:
-        show(made)
-    if way.out is not None:
-        click.echo(f"wrote {_write(made, way.out)}", err=True)
+    done = sum(piece.key in store.results for piece in pieces)
+    if done:
+        _report(report(store.results), way, finished=finished)
     if finished:
         return ExitStatus.DONE
-    done = sum(piece.key in store.results for piece in pieces)
     onward = (
         "shown here; with --out DIR they would be kept for the next time"
         if way.out is None
@@ -186,10 +181,16 @@ def _run(
     return True
 
 
-def _print(report: "Report", *, finished: bool) -> None:
+def _report(report: "Report", way: Way, *, finished: bool) -> None:
+    """Shows it, and writes it where that was asked for."""
     from ..lab.tables import shape_of
 
-    print_json({"finished": finished, **shape_of(report)})
+    if way.as_json:
+        print_json({"finished": finished, **shape_of(report)})
+    else:
+        show(report)
+    if way.out is not None:
+        click.echo(f"wrote {_write(report, way.out)}", err=True)
 
 
 def _write(report: "Report", out: Path) -> str:

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import attrs
 
@@ -23,6 +23,8 @@ from ..config import VALUE_INLINE_MAX, Config
 from ..core.via import Flood, Index, Placement, Structured, Via, Walk
 from ..errors import LocalError
 from ..sim import LinkModel
+
+_T = TypeVar("_T")
 
 
 @final
@@ -278,9 +280,9 @@ class Scenario:
         return _made("search", Tables, self.search)
 
 
-def _made(section: str, kind: type[Any], options: Mapping[str, Any]) -> Any:
+def _made(section: str, kind: type[_T], options: Mapping[str, Any]) -> _T:
     """A value of that type. What its own checks say is said of the section."""
-    names = {field.name: field for field in attrs.fields(kind)}
+    names = {field.name: field for field in attrs.fields(kind)}  # type: ignore[arg-type]
     for name in options:
         if name not in names:
             raise LocalError(

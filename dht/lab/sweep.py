@@ -10,7 +10,14 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import product
@@ -147,8 +154,8 @@ def weight(piece: Piece) -> float:
     scenario = piece.scenario
     if scenario.kind.static:
         return scenario.nodes / 1e4
-    reads = scenario.workload.reads * {"flood": 8.0, "walk": 1.0}.get(scenario.overlay, 0.1)
-    return float(scenario.nodes) ** 1.2 + reads
+    a_read = {"flood": 8.0, "walk": 1.0}.get(scenario.overlay, 0.1)
+    return float(scenario.nodes**1.2 + scenario.workload.reads * a_read)
 
 
 @contextmanager
@@ -160,6 +167,11 @@ def processes(jobs: int) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_ctrl_c)
     try:
         yield pool
+    except BrokenExecutor as error:
+        raise LocalError(
+            f"a process that ran a simulation was killed ({error}): where memory is what it lacks, "
+            "say fewer --jobs or smaller networks"
+        ) from error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
@@ -180,7 +192,7 @@ def dask(address: str) -> Iterator[Executor]:
     """The workers of a Dask scheduler. Raises ``LocalError`` without the extra, and where none
     answers."""
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"distributed", "dask"}:
             raise
@@ -196,6 +208,10 @@ def dask(address: str) -> Iterator[Executor]:
         executor = client.get_executor(pure=False)
         try:
             yield executor
+        except (CancelledError, KilledWorker, OSError) as error:
+            raise LocalError(
+                f"the Dask cluster at {address!r} lost its work ({error!r}): look at its scheduler"
+            ) from error
         finally:
             executor.shutdown(wait=False)
 

@@ -44,10 +44,6 @@ class RankClass:
     first: int
     last: int
 
-    def __contains__(self, number: int) -> bool:
-        """Is the record with that number, from 0 on, one of them?"""
-        return self.first <= number + 1 <= self.last
-
 
 def rank_classes(records: int) -> list[RankClass]:
     """All ranks in classes that grow fourfold: 1, 2 to 5, 6 to 21, ..."""
