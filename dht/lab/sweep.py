@@ -174,9 +174,11 @@ def processes(jobs: int) -> Iterator[Executor]:
         ) from error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            if child not in earlier:
-                child.terminate()
+        ours = [each for each in multiprocessing.active_children() if each not in earlier]
+        for process in ours:
+            process.terminate()
+        for process in ours:
+            process.join()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -88,7 +88,7 @@ def test_a_name_needs_no_section() -> None:
 def test_every_name_is_that_of_one_field() -> None:
     """With and without its section; a search may share a name between overlays."""
     sections = [Links, Comings, Workload, Faults]
-    names = [field.name for kind in sections for field in attrs.fields(kind)]  # type: ignore[misc]
+    names = [field.name for kind in sections for field in attrs.fields(kind)]
     for name in (*names, "alpha", "ttl", "walkers"):
         assert PLACES[name] == PLACES[".".join(PLACES[name])]
     assert len({PLACES[name] for name in names}) == len(names)
