@@ -194,10 +194,9 @@ def _report(report: "Report", way: Way, *, finished: bool) -> None:
 
 
 def _write(report: "Report", out: Path) -> str:
-    from ..lab.page import page_of
-    from ..lab.tables import files_of, write
+    from ..lab.page import files_of, write
 
-    files = files_of(report, page=page_of(report))
+    files = files_of(report)
     try:
         write(files, out)
     except OSError as error:

@@ -1,11 +1,15 @@
-"""A report as one page of HTML that needs nothing else: no script, no font, no file beside it."""
+"""A report as files; the first of them a page that needs nothing else: no script, no font, no file
+beside it.
+"""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
+from pathlib import Path
 
-from .plots import Plot, render
-from .tables import Report, Table, is_number, text_of
+from .plots import FORMATS, Plot, render, render_panels
+from .tables import Report, Table, csv_of, is_number, shape_of, text_of
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fdfdfc; --line: #d8d8d4;
@@ -31,12 +35,38 @@ pre { border: 1px solid var(--line); padding: 0.8rem; overflow-x: auto; font-siz
 """
 
 
-def page_of(report: Report) -> str:
-    """The whole page. Raises ``LocalError`` where matplotlib is not installed."""
-    return "\n".join(_lines(report)) + "\n"
+def files_of(report: Report) -> dict[str, bytes]:
+    """By name, every file that a report is written as: the page, JSON, a CSV for each table, each
+    plot, and all plots once more in one picture. Raises ``LocalError`` where matplotlib is not
+    installed."""
+    pictures = {
+        f"{plot.name}.{kind}": render(plot, kind) for plot in report.plots for kind in FORMATS
+    }
+    svgs = {plot.name: pictures[f"{plot.name}.svg"].decode() for plot in report.plots}
+    if report.plots:
+        pictures |= {f"overview.{kind}": render_panels(report.plots, kind) for kind in FORMATS}
+    return {
+        "report.html": page_of(report, svgs).encode(),
+        "report.json": (json.dumps(shape_of(report), indent=2) + "\n").encode(),
+        **{f"{table.name}.csv": csv_of(table).encode() for table in report.tables},
+        **pictures,
+    }
 
 
-def _lines(report: Report) -> Iterator[str]:
+def write(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Writes them into the folder; which they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+
+def page_of(report: Report, svgs: Mapping[str, str]) -> str:
+    """The whole page; ``svgs``: each plot as it was drawn, by its name."""
+    return "\n".join(_lines(report, svgs)) + "\n"
+
+
+def _lines(report: Report, svgs: Mapping[str, str]) -> Iterator[str]:
     title = escape(report.title)
     yield "<!DOCTYPE html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
@@ -51,7 +81,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _table(table)
     if report.plots:
         yield '<h2>Plots</h2><div class="plots">'
-        yield from map(_figure, report.plots)
+        yield from (_figure(plot, svgs[plot.name]) for plot in report.plots)
         yield "</div>"
     if report.scenario:
         yield f"<h2>The scenario</h2><pre>{escape(report.scenario)}</pre>"
@@ -75,10 +105,9 @@ def _table(table: Table) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _figure(plot: Plot) -> str:
+def _figure(plot: Plot, svg: str) -> str:
     words = escape(f"{plot.title}: {plot.y_label} against {plot.x_label}", quote=True)
-    svg = _inlined(render(plot, "svg").decode(), plot.name)
-    return f'<figure role="img" aria-label="{words}">{svg}</figure>'
+    return f'<figure role="img" aria-label="{words}">{_inlined(svg, plot.name)}</figure>'
 
 
 def _inlined(svg: str, name: str) -> str:

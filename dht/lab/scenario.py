@@ -58,7 +58,7 @@ def _number(name: str, default: float, low: float, high: float) -> Any:
     def validate(_: object, __: object, value: object) -> None:
         kinds = int if isinstance(default, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-            raise LocalError(f"{name} is {kind} from {low:,g} to {high:,g}, got {value!r}")
+            raise LocalError(f"{name} is {kind} from {low:,} to {high:,}, got {value!r}")
 
     return attrs.field(
         default=default,

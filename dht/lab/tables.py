@@ -5,16 +5,14 @@ give the same bytes. ``page`` makes one page of it, and the command line shows i
 """
 
 import csv
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import StringIO
-from pathlib import Path
 from typing import Any, final
 
 import attrs
 
 from .estimates import Estimate, digits
-from .plots import FORMATS, Plot, render, render_panels
+from .plots import Plot
 
 #: None: such a run cannot say it.
 Cell = str | int | float | Estimate | None
@@ -109,23 +107,3 @@ def _three(cell: Cell) -> list[object]:
     if isinstance(cell, Estimate):
         return [cell.mean, cell.low, cell.high]
     return ["" if cell is None else cell, "", ""]
-
-
-def files_of(report: Report, *, page: str) -> Mapping[str, bytes]:
-    """By name, every file that a report is written as; all plots once more in one picture."""
-    files = {"report.json": (json.dumps(shape_of(report), indent=2) + "\n").encode()}
-    files |= {f"{table.name}.csv": csv_of(table).encode() for table in report.tables}
-    files["report.html"] = page.encode()
-    for kind in FORMATS:
-        files |= {f"{plot.name}.{kind}": render(plot, kind) for plot in report.plots}
-        if report.plots:
-            files[f"overview.{kind}"] = render_panels(report.plots, kind)
-    return files
-
-
-def write(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Writes them into the folder; which they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return [folder / name for name in files]

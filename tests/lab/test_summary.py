@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dht.lab import tables
 from dht.lab.estimates import Estimate
 from dht.lab.limits import left_of, limits_of, probes_of_random, told_of_all
-from dht.lab.page import page_of
+from dht.lab.page import files_of, page_of, write
 from dht.lab.plots import Plot, Series, render_panels
 from dht.lab.scenario import Overlay, Scenario, changed
 from dht.lab.summary import Line, lines_of, plots_over, summarised
 from dht.lab.sweep import Axis, Point, Results, grid, pieces_of
-from dht.lab.tables import Report, Table, csv_of, files_of, is_number, shape_of, text_of, write
+from dht.lab.tables import Report, Table, csv_of, is_number, shape_of, text_of
 from dht.lab.versus import Comparison, compared, hashing_table
 from tests.lab.made import invented, invented_static
 
@@ -185,14 +184,14 @@ def test_cells_are_written_for_people_and_for_machines() -> None:
 
 
 def test_all_files_are_written(tmp_path: Path) -> None:
-    files = files_of(REPORT, page="<p>")
+    files = files_of(REPORT)
     assert sorted(files) == [
         *("overview.png", "overview.svg", "p.png", "p.svg"),
         *("report.html", "report.json", "t.csv"),
     ]
     assert {path.name for path in write(files, tmp_path / "new")} == set(files)
     assert json.loads((tmp_path / "new" / "report.json").read_text())["title"] == "A & B"
-    assert tables.files_of(Report(title="", tables=[], plots=[]), page="").keys() == {
+    assert files_of(Report(title="", tables=[], plots=[])).keys() == {
         "report.json",
         "report.html",
     }
@@ -239,7 +238,7 @@ class Page(HTMLParser):
 
 
 def test_a_page_needs_nothing_but_itself() -> None:
-    text = page_of(report_of(AXES))
+    text = files_of(report_of(AXES))["report.html"].decode()
     page = Page()
     page.feed(text)
     page.close()
@@ -257,11 +256,11 @@ def test_a_page_needs_nothing_but_itself() -> None:
 
 
 def test_a_page_shows_words_as_they_are() -> None:
-    text = page_of(Report(title="A & B", tables=[TABLE], plots=[], notes=["n < m"]))
+    text = page_of(Report(title="A & B", tables=[TABLE], plots=[], notes=["n < m"]), {})
     for words in ("A &amp; B", "A &lt;title&gt;", "b &amp; c", "n &lt; m"):
         assert words in text
     assert "<pre>" not in text
-    assert "<ul" not in page_of(Report(title="A", tables=[], plots=[]))
+    assert "<ul" not in page_of(Report(title="A", tables=[], plots=[]), {})
 
 
 # -------------------------------------------------------------------------------------- comparison

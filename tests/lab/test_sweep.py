@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from dht.errors import LocalError
 from dht.lab import sweep
 from dht.lab.experiment import Measured
-from dht.lab.page import page_of
 from dht.lab.scenario import Scenario, changed
 from dht.lab.summary import summarised
 from dht.lab.sweep import (
@@ -287,10 +286,3 @@ def test_without_the_extra_dask_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(LocalError, match=r"pip install 'dht\[dask\]'"), sweep.dask("tcp://x:1"):
         pass
-
-
-def test_a_page_is_the_same_from_the_same_pieces() -> None:
-    pieces = pieces_of(grid(BASE, AXES))
-    results = {piece.key: measure(piece) for piece in pieces}
-    pages = [page_of(summarised(BASE, AXES, grid(BASE, AXES), results)) for _ in range(2)]
-    assert pages[0] == pages[1]
