@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -142,10 +143,12 @@ def test_a_real_ctrl_c_leaves_no_process_and_no_traceback() -> None:
 def workers_of(parent: int) -> list[str]:
     """The processes that it has spawned for work; the one that only tracks resources ends itself,
     a moment later."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [
-        each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()
-    ]
+    workers = []
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(FileNotFoundError):  # it has just gone
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                workers.append(child)
+    return workers
 
 
 @pytest.mark.parametrize(
