@@ -19,6 +19,8 @@ MARKERS = "osD^vPX*"
 FORMATS: tuple[Literal["png"], Literal["svg"]] = ("png", "svg")
 #: Of the panels of one picture: as many as a page shows without being turned.
 PANELS_ACROSS = 3
+#: So many values that were measured are ticks themselves.
+TICKS_FEW = 5
 
 #: What makes one plot look like the next. The salt and the missing date make its bytes the same.
 _STYLE: Any = {
@@ -174,6 +176,11 @@ def _draw(axes: Any, plot: Plot) -> None:
     for axis, log in ((axes.xaxis, plot.x_log), (axes.yaxis, plot.y_log)):
         if log:
             axis.set_major_formatter(_plain)
+            axis.set_minor_formatter("")
+    places = sorted({x for each in plot.series if each.look == "measured" for x in each.xs})
+    if plot.x_log and len(places) <= TICKS_FEW:
+        # On less than a decade there would be no tick with a number, or one.
+        axes.set_xticks(places)
 
 
 def _plain(value: float, _: int) -> str:

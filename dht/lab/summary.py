@@ -262,8 +262,8 @@ def plots_over(axis: Axis, lines: Sequence[Line], metrics: Sequence[str] = PLOTT
         plots.append(
             Plot(
                 name=_file_name(f"{name}-by-{axis.name}"),
-                title=f"{name.capitalize()} by {axis.name}",
-                x_label=axis.name,
+                title=f"{name.capitalize()} by {_AXES.get(axis.name, axis.name)}",
+                x_label=_AXES.get(axis.name, axis.name),
                 y_label=metric.label,
                 series=[*curves, *limits_of(name, place_of(axis.name), scenarios)],
                 x_log=wide,
@@ -272,6 +272,10 @@ def plots_over(axis: Axis, lines: Sequence[Line], metrics: Sequence[str] = PLOTT
             )
         )
     return plots
+
+
+#: Axes whose names say too little.
+_AXES = {"session_min": "median session [min]"}
 
 
 def _file_name(words: str) -> str:

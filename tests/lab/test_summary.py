@@ -12,7 +12,7 @@ from dht.lab.estimates import Estimate
 from dht.lab.limits import left_of, limits_of, probes_of_random, told_of_all
 from dht.lab.page import files_of, page_of, write
 from dht.lab.plots import Plot, Series, render_panels
-from dht.lab.scenario import Overlay, Scenario, changed
+from dht.lab.scenario import Overlay, Scenario, changed, read_scenario
 from dht.lab.summary import Line, lines_of, plots_over, summarised
 from dht.lab.sweep import Axis, Point, Results, grid, pieces_of
 from dht.lab.tables import Report, Table, csv_of, is_number, shape_of, text_of
@@ -282,7 +282,8 @@ def test_a_comparison_has_every_overlay_on_the_same_work() -> None:
     assert kinds == set(Overlay)
     works = {point.scenario.workload for point in made.by_size}
     assert len(works) == 1
-    assert {point.scenario.nodes for point in (*made.by_churn, *made.by_rank)} == {64}
+    assert {point.scenario.nodes for point in made.by_churn} == {64}
+    assert {point.scenario.nodes for point in made.by_rank} == {128}
     assert len(made.pieces()) == 2 * (8 * 2 + 4 * 2 + 4)
 
 
@@ -338,3 +339,13 @@ def test_hashing_moves_what_it_must_and_nothing_else(monkeypatch: pytest.MonkeyP
     one, ten, hundred, *_ = (each.mean for each in spreads if isinstance(each, Estimate))
     assert one > ten > hundred
     assert hashing_table(1) == table
+
+
+# ------------------------------------------------------------------------------------------ the page
+
+
+def test_the_scenario_in_the_docs_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "laboratory.md").read_text()
+    text = page.split("```toml\n")[1].split("```")[0]
+    scenario = read_scenario(text)
+    assert (scenario.name, scenario.faults.dead, scenario.knobs().alpha) == ("evening", 0.2, 1)
