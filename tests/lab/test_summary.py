@@ -341,7 +341,7 @@ def test_hashing_moves_what_it_must_and_nothing_else(monkeypatch: pytest.MonkeyP
     assert hashing_table(1) == table
 
 
-# ------------------------------------------------------------------------------------------ the page
+# ----------------------------------------------------------------------------------------- the page
 
 
 def test_the_scenario_in_the_docs_is_one() -> None:
