@@ -14,8 +14,24 @@ def _reproduce() -> click.Command:
     return reproduce
 
 
+def _run() -> click.Command:
+    from .lab_run import run
+
+    return run
+
+
+def _compare() -> click.Command:
+    from .lab_compare import compare
+
+    return compare
+
+
 #: By name: what loads the command.
-_COMMANDS: Mapping[str, Callable[[], click.Command]] = {"reproduce": _reproduce}
+_COMMANDS: Mapping[str, Callable[[], click.Command]] = {
+    "compare": _compare,
+    "reproduce": _reproduce,
+    "run": _run,
+}
 
 
 class LazyGroup(Group):
@@ -34,10 +50,13 @@ class LazyGroup(Group):
 @click.group(
     cls=LazyGroup,
     epilog="""
+dht lab run
+dht lab run --sweep overlay=kademlia,flood,walk --sweep nodes=64,256 --out results
+dht lab compare --out comparison
 dht lab reproduce --list
 dht lab reproduce gummadi2003
 dht lab reproduce chord2001 lv2002 --out results
 """,
 )
 def lab() -> None:
-    """Experiments with lookups: published results made again."""
+    """Experiments with lookups: networks of one's own, overlays side by side, published results."""

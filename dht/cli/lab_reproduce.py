@@ -1,30 +1,24 @@
 """``dht lab reproduce``: published numbers beside ours."""
 
 # lazy imports: reports draw on numpy, an extra that may be absent; --list does without it
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..errors import LocalError
 from ..lab.catalogue import SCENARIOS, Scenario, scenario_named
 from ..lab.loading import load
 from ..lab.plots import check_matplotlib
+from .lab_shown import bar, make_folder, not_written, plain, tables_console
 from .options import json_option
-from .statuses import SHOWN_AFTER_S, Command, ExitStatus, complain, print_json
+from .statuses import Command, ExitStatus, complain, print_json
 
 if TYPE_CHECKING:
     from ..lab.findings import Reproduction
 
-#: Where nobody sees a terminal's edge, a table is as wide as its words need.
-_WIDTH_ELSEWHERE = 180
 _STYLES = {"reproduced": "green", "beaten": "bold green", "missed": "bold red"}
 
 
@@ -84,7 +78,7 @@ def reproduce(
     scenarios = [scenario_named(name) for name in dict.fromkeys(names)]
     if out is not None or plot:
         check_matplotlib()
-        _make(out or Path())
+        make_folder(out or Path())
     done: list[Reproduction] = []
     finished = _reproduce_all(
         scenarios, seed=seed, effort=effort, keep=_keeper(done, out, plot=plot, as_json=as_json)
@@ -108,19 +102,8 @@ def _list(*, as_json: bool) -> int:
         table.add_column(name, no_wrap=name == "name")
     for scenario in SCENARIOS.values():
         table.add_row(scenario.name, scenario.title, scenario.paper)
-    _console().print(table)
+    tables_console().print(table)
     return ExitStatus.DONE
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_written(folder, error) from error
-
-
-def _not_written(folder: Path, error: OSError) -> LocalError:
-    return LocalError(f"cannot write to {folder}: {error.strerror}; name another folder with --out")
 
 
 def _reproduce_all(
@@ -134,37 +117,12 @@ def _reproduce_all(
     try:
         for scenario in scenarios:
             function = load(scenario)
-            with _bar(scenario.name) as progress:
+            with bar(scenario.name) as progress:
                 reproduction = function(effort, seed, progress)
             keep(reproduction)
     except KeyboardInterrupt:
         return False
     return True
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[float], None]]:
-    """A bar with the time left, on a terminal, once the work has taken two seconds."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task(name, total=1.0)
-    begun = perf_counter()
-
-    def progress(share: float) -> None:
-        if not bar.live.is_started and perf_counter() - begun > SHOWN_AFTER_S:
-            bar.start()
-        bar.update(task, completed=share)
-
-    try:
-        yield progress
-    finally:
-        bar.stop()
 
 
 def _keeper(
@@ -190,7 +148,7 @@ def _write(reproduction: "Reproduction", out: Path | None) -> list[Path]:
     try:
         return draw(reproduction, folder) if out is None else write(reproduction, folder)
     except OSError as error:
-        raise _not_written(folder, error) from error
+        raise not_written(folder, error) from error
 
 
 def _print_reports(
@@ -205,7 +163,7 @@ def _print_reports(
 def _show(reproduction: "Reproduction") -> None:
     from ..lab.reports import COLUMNS, row_of
 
-    scenario, console = reproduction.scenario, _console()
+    scenario, console = reproduction.scenario, tables_console()
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -218,19 +176,8 @@ def _show(reproduction: "Reproduction") -> None:
     for finding in reproduction.findings:
         *cells, verdict = row_of(finding)
         style = _STYLES.get(verdict, "dim")
-        table.add_row(*map(_plain, cells), f"[{style}]{verdict}[/]")
+        table.add_row(*map(plain, cells), f"[{style}]{verdict}[/]")
     console.print(table)
     for note in reproduction.notes:
         console.print(f"* {note}", markup=False)
     console.print()
-
-
-def _plain(cell: str) -> str:
-    """As it is: units stand in brackets, which rich would take for a style."""
-    return cell.replace("[", r"\[")
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    width: dict[str, Any] = {} if console.is_terminal else {"width": _WIDTH_ELSEWHERE}
-    return Console(highlight=False, **width)

@@ -17,6 +17,10 @@ from ..errors import LocalError
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 MARKERS = "osD^vPX*"
 FORMATS: tuple[Literal["png"], Literal["svg"]] = ("png", "svg")
+#: Of the panels of one picture: as many as a page shows without being turned.
+PANELS_ACROSS = 3
+#: So many values that were measured are ticks themselves.
+TICKS_FEW = 5
 
 #: What makes one plot look like the next. The salt and the missing date make its bytes the same.
 _STYLE: Any = {
@@ -75,6 +79,20 @@ class Plot:
 
 def render(plot: Plot, kind: Literal["png", "svg"]) -> bytes:
     """The picture's file. Raises ``LocalError`` where matplotlib is not installed."""
+    return _render([plot], kind, size=None)
+
+
+def render_panels(plots: Sequence[Plot], kind: Literal["png", "svg"]) -> bytes:
+    """All of them in one picture, ``PANELS_ACROSS`` side by side, with one legend for all. Raises
+    as ``render`` does."""
+    across = min(PANELS_ACROSS, len(plots))
+    down = -(-len(plots) // across)
+    return _render(plots, kind, size=(4.6 * across, 3.2 * down + 0.8))
+
+
+def _render(
+    plots: Sequence[Plot], kind: Literal["png", "svg"], *, size: tuple[float, float] | None
+) -> bytes:
     if kind not in FORMATS:
         raise LocalError(f"a plot is drawn as {' or '.join(FORMATS)}, got {kind!r}")
     check_matplotlib()
@@ -84,10 +102,29 @@ def render(plot: Plot, kind: Literal["png", "svg"]) -> bytes:
 
     # No pyplot: it keeps every figure in a global list, and would look for a screen.
     with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
+        figure = (
+            Figure(layout="constrained") if size is None else Figure(size, layout="constrained")
+        )
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        _draw(axes, plot)
+        across = min(PANELS_ACROSS, len(plots))
+        legend: dict[str, Any] = {}
+        for number, plot in enumerate(plots, 1):
+            axes = figure.add_subplot(-(-len(plots) // across), across, number)
+            _draw(axes, plot)
+            handles, names = axes.get_legend_handles_labels()
+            legend |= dict(zip(names, handles, strict=True))
+            if size is None:
+                # Beside the curves, never on them.
+                axes.legend(
+                    loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, handlelength=2.4
+                )
+        if size is not None:
+            figure.legend(
+                list(legend.values()),
+                list(legend),
+                loc="outside lower center",
+                ncols=min(5, len(legend)),
+            )
         written = BytesIO()
         date = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(written, format=kind, metadata=date)
@@ -145,8 +182,10 @@ def _draw(axes: Any, plot: Plot) -> None:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
             axis.set_major_formatter(_plain)
             axis.set_minor_formatter(NullFormatter())
-    # Beside the curves, never on them.
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, handlelength=2.4)
+    places = sorted({x for each in plot.series if each.look == "measured" for x in each.xs})
+    if plot.x_log and len(places) <= TICKS_FEW:
+        # On less than a decade there would be no tick with a number, or one.
+        axes.set_xticks(places)
 
 
 def _plain(value: float, _: int) -> str:

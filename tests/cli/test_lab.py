@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from dht.cli import lab_reproduce
+from dht.cli import lab_reproduce, lab_shown
 from dht.lab.catalogue import CHORD, GUMMADI, Scenario
 from dht.lab.estimates import Estimate
 from dht.lab.findings import Finding, Provenance, Published, Reproduction
@@ -151,8 +151,8 @@ def test_a_bar_is_shown_only_for_work_that_lasts(
     def note(self: Progress) -> None:
         begun.append(self)
 
-    monkeypatch.setattr(lab_reproduce, "SHOWN_AFTER_S", seconds)
+    monkeypatch.setattr(lab_shown, "SHOWN_AFTER_S", seconds)
     monkeypatch.setattr(Progress, "start", note)
-    with lab_reproduce._bar(CHORD.name) as progress:
+    with lab_shown.bar(CHORD.name) as progress:
         progress(0.5)
     assert bool(begun) is started
