@@ -183,7 +183,7 @@ def _draw(axes: Any, plot: Plot) -> None:
             axis.set_major_formatter(_plain)
             axis.set_minor_formatter(NullFormatter())
     places = sorted({x for each in plot.series if each.look == "measured" for x in each.xs})
-    if plot.x_log and len(places) <= TICKS_FEW:
+    if plot.x_log and len(places) <= TICKS_FEW and all(float(x).is_integer() for x in places):
         # On less than a decade there would be no tick with a number, or one.
         axes.set_xticks(places)
 

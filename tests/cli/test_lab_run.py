@@ -130,9 +130,12 @@ def test_ctrl_c_before_anything_is_done_reports_nothing(run: Run, tmp_path: Path
 def test_a_real_ctrl_c_leaves_no_process_and_no_traceback() -> None:
     """Sent to the parent alone, while its processes are at work on something long."""
     process = start("lab", "run", "--nodes", "5000", "--seeds", "2", "--jobs", "2")
-    while len(begun := workers_of(process.pid)) < 2:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    try:
+        while len(begun := workers_of(process.pid)) < 2:
+            assert process.poll() is None
+    finally:
+        # Whatever goes wrong here, it does not work on for an hour.
+        process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=50)
     assert (process.returncode, out) == (130, "")
     assert "stopped: 0 of 2 runs" in err
