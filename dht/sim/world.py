@@ -106,6 +106,8 @@ class World(Generic[M]):
         self.members: list[M] = []
         #: Called with (member, event) for every event of every machine. Append to be told.
         self.observers: list[Callable[[M, Any], None]] = []
+        #: Called with (sender, datagram) for every datagram sent, wherever it ends up.
+        self.taps: list[Callable[[M, bytes], None]] = []
         self._by_address: dict[Address, M] = {}
         self._nats: dict[bytes, Nat] = {}
         # (time, tie, member, data, sender): a datagram; without data: a wake-up; without member: a
@@ -249,6 +251,9 @@ class World(Generic[M]):
     def _transmit(self, now: float, sender: M, sending: Sequence[tuple[bytes, Address]]) -> None:
         links, queue, tie = self.links, self._queue, self._tie
         self._sent += len(sending)
+        for tap in self.taps:
+            for data, _ in sending:
+                tap(sender, data)
         if self._nats:
             for data, address in sending:
                 self._transmit_by_nat(now, sender, data, address)
