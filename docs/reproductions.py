@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent / "laboratory.md"
 FOLDER = Path(__file__).parent / "pictures" / "laboratory"
 SEED = 1
 #: Of those that are not made at full effort here.
-EFFORTS = {"hyparview2007": 0.5, "li2005": 0.25, "optimistic-provide": 0.25, "rhea2004": 0.15}
+EFFORTS = {"hyparview2007": 0.5, "li2005": 0.25, "optimistic-provide": 0.1, "rhea2004": 0.15}
 
 
 def section_of(reproduction: Reproduction, effort: float = 1.0) -> str:

@@ -70,6 +70,10 @@ NOTES = (
         "Links are log-normal with the King data's median, 156 ms, and mean, 178 ms; the matrix "
         "itself is not to be had, so that near neighbours are as rare as chance has it."
     ),
+    (
+        "Where hardly any lookup fails, the interval says more than the verdict: none of two "
+        "hundred may still be one in a hundred."
+    ),
     "Our figures count the upkeep of nodes that joined minutes ago, the paper's of hours.",
 )
 SHORTER = (
