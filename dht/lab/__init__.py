@@ -13,6 +13,8 @@
     graphs         unstructured overlays as graphs, and what is measured of them
     searches       flood, expanding ring and random walkers on a graph that stands still
 
-These are static: nodes have no clock, and messages no content. The same engine that runs in
-production is simulated by ``dht.sim``.
+These are static: nodes have no clock, and messages no content.
+
+    peer_sampling  Cyclon and HyParView in cycles, and broadcasts on them while nodes crash
+    live           bytes and lookups of the engine that runs in production, simulated by ``dht.sim``
 """

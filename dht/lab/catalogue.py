@@ -46,16 +46,39 @@ HASHING = Scenario(
     paper="Lamping, Veach: A fast, minimal memory, consistent hash algorithm. 2014; "
     "Eisenbud et al.: Maglev. NSDI 2016",
 )
+HYPARVIEW = Scenario(
+    name="hyparview2007",
+    title="Broadcasts on two membership overlays after a crash, 10,000 nodes",
+    paper="Leitao, Pereira, Rodrigues: HyParView, a membership protocol for reliable gossip-based "
+    "broadcast. DSN 2007",
+)
+LI = Scenario(
+    name="li2005",
+    title="Bytes against latency of lookups under churn, 1,024 nodes of our engine",
+    paper="Li, Stribling, Morris, Kaashoek, Gil: A performance vs. cost framework for evaluating "
+    "DHT design tradeoffs under churn. INFOCOM 2005",
+)
 LV = Scenario(
     name="lv2002",
     title="Flooding, expanding ring and random walkers on four topologies",
     paper="Lv, Cao, Cohen, Li, Shenker: Search and replication in unstructured peer-to-peer "
     "networks. ICS 2002",
 )
+PROVIDE = Scenario(
+    name="optimistic-provide",
+    title="Time to publish, and who still holds a record hours later, on our engine",
+    paper="Trautwein et al.: Optimistic Provide. INFOCOM 2024; ProbeLab: RFM 17, provider record "
+    "liveness. 2022",
+)
 RFM = Scenario(
     name="rfm19.1",
     title="Hops of a Kademlia lookup by bucket size, 25,000 nodes",
     paper="ProbeLab: RFM 19.1, Kademlia and balanced buckets. 2023",
+)
+RHEA = Scenario(
+    name="rhea2004",
+    title="Consistency, latency and bytes by how long nodes stay, 1,000 nodes of our engine",
+    paper="Rhea, Geels, Roscoe, Kubiatowicz: Handling churn in a DHT. USENIX 2004",
 )
 SKADEMLIA = Scenario(
     name="skademlia2007",
@@ -64,7 +87,8 @@ SKADEMLIA = Scenario(
 )
 
 SCENARIOS: dict[str, Scenario] = {
-    each.name: each for each in (CHORD, GUMMADI, HASHING, LV, RFM, SKADEMLIA)
+    each.name: each
+    for each in (CHORD, GUMMADI, HASHING, HYPARVIEW, LI, LV, PROVIDE, RFM, RHEA, SKADEMLIA)
 }
 
 

@@ -4,7 +4,7 @@ Each function names who published it. Plain arithmetic, for a handful of values 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb, log, log2, prod, sqrt
+from math import comb, exp, gamma, log, log2, prod, sqrt
 
 # ----------------------------------------------------------- routability with dead nodes, no repair
 #
@@ -109,3 +109,30 @@ def spread_of_points(points: int) -> float:
 def arc_quantile(share: float) -> float:
     """The arc, in means, below which that share of the arcs of a ring of random points lies."""
     return -log(1 - share)
+
+
+def gossip_reliability(fanout: int, dead: float) -> float:
+    """What share of the living hears a message that everybody passes on to ``fanout`` others drawn
+    from all: the chance that it does not die out near its source (a branching process), times the
+    share that it reaches then (an epidemic's final size)."""
+    spread = fanout * (1 - dead)
+    if spread <= 1:
+        return 0.0
+    dies, reached = 0.0, 1.0
+    for _ in range(1000):
+        dies = (dead + (1 - dead) * dies) ** fanout
+        reached = 1 - exp(-spread * reached)
+    return (1 - dies) * reached
+
+
+def residual_survival(after: float, *, shape: float, scale: float) -> float:
+    """The chance that a node which is there now is still there ``after`` so long, where sessions
+    are Weibull: of those that are there at any moment, the long sessions are more (renewal theory).
+    """
+    order, x = 1 / shape, (after / scale) ** shape
+    # The regularised lower incomplete gamma function of that order, by its series.
+    term = total = 1 / order
+    for step in range(1, 500):
+        term *= x / (order + step)
+        total += term
+    return 1 - total * exp(order * log(x) - x) / gamma(order) if x else 1.0

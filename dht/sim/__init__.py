@@ -6,6 +6,7 @@ Read ``simulator`` first (nodes), then ``world`` (time) and ``links`` (the netwo
 
 from .checkers import History as History
 from .checkers import Write as Write
+from .churn import Alternation as Alternation
 from .churn import Churn as Churn
 from .faults import Scenario as Scenario
 from .faults import draw_scenario as draw_scenario

@@ -1,5 +1,7 @@
-"""Who comes and who goes: nodes stay for drawn sessions, and newcomers take their places."""
+"""Who comes and who goes: nodes stay for drawn sessions; then newcomers take their places, or they
+come back themselves after a while."""
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import final
@@ -56,3 +58,44 @@ class Churn:
         else:
             self.simulator.crash(node, for_good=True)
         self.gone += 1
+
+
+@final
+class Alternation:
+    """From now on each node is there for a while, and then away for a while, without a word.
+
+    Both times are exponential with the same mean, as p2psim has them: half of all are there. Who
+    comes back has its old identity and address, and knows one node. ``absent`` further nodes are
+    away to begin with. ``stop`` ends it; who is there then stays.
+    """
+
+    def __init__(self, simulator: Simulator, *, mean_s: float, absent: int) -> None:
+        self.simulator = simulator
+        self.mean_s = mean_s
+        self._random = Random(f"{simulator.seed} alternation")
+        self._running = True
+        for node in simulator.living():
+            self._after(partial(self._go, node))
+        for _ in range(absent):
+            self._after(partial(self._come, None))
+
+    def stop(self) -> None:
+        """Nobody comes or goes any more."""
+        self._running = False
+
+    def _after(self, action: Callable[[], None]) -> None:
+        self.simulator.at(self.simulator.now + self._random.expovariate(1 / self.mean_s), action)
+
+    def _go(self, node: SimNode) -> None:
+        if self._running and node.alive:
+            self.simulator.crash(node)
+            self._after(partial(self._come, node))
+
+    def _come(self, node: SimNode | None) -> None:
+        if not self._running:
+            return
+        if node is None:
+            node = self.simulator.add_node()
+        elif not node.alive:
+            self.simulator.restart(node)
+        self._after(partial(self._go, node))

@@ -49,3 +49,28 @@ def test_balance_and_floods() -> None:
     assert closed_forms.spread_of_points(100) == 0.1
     assert closed_forms.arc_quantile(0.99) == pytest.approx(-log(0.01))
     assert closed_forms.flood_messages_whole(9799, 20_091) == 30_384
+
+
+@pytest.mark.parametrize(
+    ("dead", "percent"), [(0.1, 97), (0.3, 92), (0.5, 73), (0.6, 50), (0.7, 12), (0.8, 0)]
+)
+def test_gossip_to_four(dead: float, percent: float) -> None:
+    """Within what is read off a figure of HyParView's paper, for Cyclon."""
+    assert 100 * closed_forms.gossip_reliability(4, dead) == pytest.approx(percent, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "left"),
+    [
+        (1, 1, (0.368, 0.002, 0.0, 0.0)),
+        (0.52, 1.93, (0.82, 0.44, 0.25, 0.11)),
+        (0.61, 3.65, (0.86, 0.49, 0.29, 0.12)),
+    ],
+)
+def test_who_is_there_stays_longer_than_who_comes(
+    shape: float, scale: float, left: tuple[float, ...]
+) -> None:
+    for hours, share in zip((1, 6, 12, 24), left, strict=True):
+        ours = closed_forms.residual_survival(hours, shape=shape, scale=scale)
+        assert ours == pytest.approx(share, abs=0.006)
+    assert closed_forms.residual_survival(0, shape=shape, scale=scale) == 1

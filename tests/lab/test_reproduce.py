@@ -23,8 +23,12 @@ from dht.lab.reproduce import (
     chord2001,
     gummadi2003,
     hashing_balance,
+    hyparview2007,
+    li2005,
     lv2002,
+    optimistic_provide,
     rfm19_1,
+    rhea2004,
     skademlia2007,
 )
 
@@ -48,6 +52,27 @@ TINY: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
             "LARGE": 131,
         },
     ),
+    "hyparview2007": (
+        hyparview2007,
+        {
+            "NODES": {0.0: 80},
+            "CYCLES": 4,
+            "SOURCES": 5,
+            "MESSAGES": 20,
+            "MESSAGES_CYCLON": 10,
+            "HEALING_MAX": 5,
+        },
+    ),
+    "li2005": (
+        li2005,
+        {
+            "NODES_MIN": 24,
+            "SETTLE_S": 100.0,
+            "MEASURE_S": 200.0,
+            "LOOKUP_EVERY_S": 40.0,
+            "CONFIGS": dict(list(li2005.CONFIGS.items())[-2:]),
+        },
+    ),
     "lv2002": (
         lv2002,
         {
@@ -57,7 +82,29 @@ TINY: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
             }
         },
     ),
+    "optimistic-provide": (
+        optimistic_provide,
+        {
+            "NODES_MIN": 16,
+            "SETTLE_S": 2.0,
+            "PUBLISHED_MIN": 5,
+            "WATCHED_NODES": 22,
+            "WATCHED_RECORDS": 2,
+            "HOURS": (0, 0.02),
+            "END_S": 10.0,
+        },
+    ),
     "rfm19.1": (rfm19_1, {"NODES": 400, "LOOKUPS": 200}),
+    "rhea2004": (
+        rhea2004,
+        {
+            "NODES_MIN": 20,
+            "SESSIONS": (47.0, 6.0),
+            "SETTLE_S": 5.0,
+            "MEASURE_S": 20.0,
+            "CONFIGS": {rhea2004.LEAN: rhea2004.CONFIGS[rhea2004.LEAN]},
+        },
+    ),
     "skademlia2007": (skademlia2007, {"NODES": 300}),
 }
 TABLE = {"ring": 1.0, "rendezvous": 2.0, "maglev": 0.0}

@@ -1,6 +1,6 @@
 import pytest
 
-from dht.sim import Churn, LinkModel, Simulator
+from dht.sim import Alternation, Churn, LinkModel, Simulator
 
 FAST = LinkModel(rtt_median_s=0.02, rtt_mean_s=0.02)
 
@@ -29,3 +29,17 @@ def test_churn_ends_when_it_is_stopped() -> None:
     assert gone > 0
     simulator.run_for(100)
     assert churn.gone == gone
+
+
+def test_half_are_there_and_come_back_as_who_they_were() -> None:
+    simulator = Simulator(1, links=FAST)
+    simulator.grow(15)
+    alternation = Alternation(simulator, mean_s=60.0, absent=15)
+    simulator.run_for(300)
+    assert len(simulator.nodes) == 30
+    assert len(simulator.living()) == pytest.approx(15, abs=8)
+    assert any(node.starts > 1 for node in simulator.nodes)
+    alternation.stop()
+    starts = [node.starts for node in simulator.nodes]
+    simulator.run_for(120)
+    assert [node.starts for node in simulator.nodes] == starts

@@ -298,3 +298,17 @@ def test_observers_hear_every_event_with_its_member() -> None:
     tell(world, 0, 1, b"123")
     world.run_for(1)
     assert heard == [(1, "echoed 3")]
+
+
+def test_a_tap_hears_every_datagram_that_is_sent_also_the_lost() -> None:
+    world = world_of(Fake(), Fake(echoes=1))
+    sent: list[tuple[int, bytes]] = []
+    world.taps.append(
+        lambda member, sending: sent.extend((member.index, data) for data, _ in sending)
+    )
+    world.links.cut(1, 0)
+    tell(world, 0, 1, b"123")
+    world.run_for(1)
+    assert [index for index, _ in sent] == [0, 1]
+    assert sent[0][1] == b"123"
+    assert world.traffic().sent == len(sent)
