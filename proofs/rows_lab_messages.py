@@ -10,7 +10,7 @@ from .rows_lab_static import judge_reproduction, promise_of, reproduced
 #: How much of each is done in the reduced size: a few seconds' worth.
 REDUCED = {
     "hyparview2007": 0.02,
-    "li2005": 0.05,
+    "li2005": 0.02,
     "optimistic-provide": 0.02,
     "rhea2004": 0.01,
 }

@@ -23,7 +23,7 @@ from ..plots import Plot, Series
 from .gummadi2003 import measured
 
 #: By the least effort that it is made of. The published figures are of the first alone.
-NODES: Mapping[float, int] = {0.5: 10_000, 0.1: 2000, 0.0: 500}
+NODES: Mapping[float, int] = {0.5: 10_000, 0.1: 2000, 0.05: 500, 0.0: 200}
 NETWORKS = 2
 CYCLES = 50
 VIEW, EXCHANGE, FANOUT = 35, 14, 4

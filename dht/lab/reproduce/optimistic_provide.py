@@ -28,7 +28,7 @@ from ..plots import Plot, Series
 #: Nodes of the networks that are published in; all of them from a quarter of the effort on, and at
 #: least. Of the nodes that the others know so many are dead: RFM 19 found 15 % in far buckets.
 NODES = 400
-NODES_MIN = 100
+NODES_MIN = 30
 STALE = 0.15
 SETTLE_S = 120.0
 #: Publications of each way at full effort, and at least; so many seconds apart.
@@ -124,7 +124,7 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     size = min(1.0, 4 * effort)
     nodes = max(NODES_MIN, round(NODES * size))
     count = max(PUBLISHED_MIN, round(PUBLISHED * effort))
-    hours = [hour for hour in HOURS if hour <= max(2, 24 * size)]
+    hours = [hour for hour in HOURS if hour <= max(1, 24 * size)]
     config = Config(replicas=COPIES)
     ways: dict[str, list[Publication]] = {}
     for number, (setting, names) in enumerate(
