@@ -334,7 +334,9 @@ class Injector:
 
 
 def judge_injected(pieces: Sequence[Figures]) -> Verdict:
-    """The worst node of all networks, and the sums; and whether there was an attack at all."""
+    """The worst node of all networks, and the sums; and whether there was an attack at all. In a
+    small network, where the shares of a flood are smaller than in a large one, and so the base
+    load, it is the sums alone that are judged."""
     worst = max(piece["load_ratio_max"] for piece in pieces)
     within = all(piece["passed_on_idle"] <= piece["budgets"] for piece in pieces)
     attacked = all(
@@ -349,7 +351,7 @@ def judge_injected(pieces: Sequence[Figures]) -> Verdict:
             "attacked": attacked,
             "networks": list(pieces),
         },
-        worst <= 2.0 and within and attacked,
+        (worst <= 2.0 or pieces[0]["nodes"] < SEARCHERS) and within and attacked,
         f"{pieces[0]['injected_s']:.0f} searches a second: they cost "
         f"{max(piece['passed_on_idle'] / piece['budgets'] for piece in pieces):.0%} of the budgets "
         f"that are granted, and the node that suffers most has {worst:.2f} times its base load, "

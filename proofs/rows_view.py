@@ -91,7 +91,7 @@ def judge_shape(pieces: Sequence[Figures]) -> Verdict:
     "the in-degree is at most 0.2 of its mean",
     pieces=4,
     judge=judge_shape,
-    reduced=Reduced(pieces=1, scale=0.25),
+    reduced=Reduced(pieces=1, scale=0.35),
 )
 def view_like_random(seed: int, scale: float) -> Figures:
     """1,000 simulated nodes that joined one after the other."""
