@@ -445,7 +445,6 @@ class Engine:
         self._check_kind(kind, owned=True)
         check_value(value, config.value_size_max)
         check_writer(kind, author, value)
-        self._renew_no_more(kind, key)
         replicas = config.replicas if replicas is None else replicas
         check_copies(replicas, quorum, if_version)
         ttl_ms = checked_ttl_ms(ttl_s, kind, tombstone=tombstone)
@@ -482,6 +481,7 @@ class Engine:
             name=name,
             gauge=self._gauge,
         )
+        self._renew_no_more(kind, key)
         return self._begin(now, put, offered=value)
 
     def start_members(

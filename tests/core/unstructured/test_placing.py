@@ -487,6 +487,9 @@ def test_who_writes_to_the_owners_what_it_published_renews_that_no_more() -> Non
         net.add(writer)
     net.run_for(30)
     place(net, writer, b"old", walk("random", 3), ttl_s=4 * HOUR_S)
+    with pytest.raises(LocalError):
+        net.put(writer, PLACE, b"new", replicas=0)
+    assert len(overlay_of(writer).publications) == 1, "what was refused changes nothing"
     net.put(writer, PLACE, b"new")
     assert len(overlay_of(writer).publications) == 0
 

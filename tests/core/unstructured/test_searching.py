@@ -621,6 +621,16 @@ def test_one_lost_answer_keeps_none_of_the_next_from_whom_a_search_came_from() -
     assert len(street.asker.heard_of(Hit)) > before
 
 
+def test_that_a_walker_has_ended_is_believed_of_whom_has_proved_where_it_is() -> None:
+    searching = overlay_of(still_net(1).peers[0]).searching
+    searching.channel = channel = _Deaf()  # type: ignore[assignment]
+    searching.issue(ID, _Nobody(), lambda _now: True)
+    asker = still_net().stranger().contact
+    opened = Opened(asker.public_key, asker.address, b"", 0, 1000, proved=False)
+    searching.serve_wanted(0.0, opened, bytes(8), Wanted(0, ID, 0, 4, last=True), asker)
+    assert channel.demands == 1
+
+
 def test_an_end_that_is_told_twice_is_passed_back_once() -> None:
     street = Street.of(0)
     street.ask(search_of())
