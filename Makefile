@@ -48,7 +48,7 @@ demo: $(VENV)/.cli ## a small network on this machine, shown in under a minute
 
 # What simulates large networks, the promises in their reduced sizes above all, runs apart: under
 # coverage it takes twice as long.
-test: lint ## the checks, then every test with coverage by branches, on two processes
+test: lint ## the checks, then every test on two processes, the quick ones with coverage by branches
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 	$(PY) -m pytest -n 2 --dist worksteal -m slow
 

@@ -4,8 +4,8 @@ They promise as the static ones do: no finding that is asserted is missed. The r
 smaller networks, as the notes of each reproduction say.
 """
 
-from .machine import Figures, Reduced, row
-from .rows_lab_static import judge_reproduction, promise_of, reproduced
+from .machine import Figures
+from .rows_lab_static import promised, reproduced
 
 #: How much of each is done in the reduced size: a few seconds' worth.
 REDUCED = {
@@ -16,49 +16,25 @@ REDUCED = {
 }
 
 
-@row(
-    "reproduce-hyparview2007",
-    promise=promise_of("hyparview2007"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["hyparview2007"]),
-)
+@promised("hyparview2007", REDUCED["hyparview2007"])
 def reproduce_hyparview2007(seed: int, scale: float) -> Figures:
     """Cyclon and HyParView, and broadcasts after a crash."""
     return reproduced("hyparview2007", seed, scale)
 
 
-@row(
-    "reproduce-li2005",
-    promise=promise_of("li2005"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["li2005"]),
-)
+@promised("li2005", REDUCED["li2005"])
 def reproduce_li2005(seed: int, scale: float) -> Figures:
     """Bytes, latency and failures of lookups under churn."""
     return reproduced("li2005", seed, scale)
 
 
-@row(
-    "reproduce-optimistic-provide",
-    promise=promise_of("optimistic-provide"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["optimistic-provide"]),
-)
+@promised("optimistic-provide", REDUCED["optimistic-provide"])
 def reproduce_optimistic_provide(seed: int, scale: float) -> Figures:
     """Time to publish, and holders over hours."""
     return reproduced("optimistic-provide", seed, scale)
 
 
-@row(
-    "reproduce-rhea2004",
-    promise=promise_of("rhea2004"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["rhea2004"]),
-)
+@promised("rhea2004", REDUCED["rhea2004"])
 def reproduce_rhea2004(seed: int, scale: float) -> Figures:
     """Consistency, bytes and latency by session."""
     return reproduced("rhea2004", seed, scale)

@@ -17,7 +17,7 @@ from dht.lab.loading import load
 from dht.lab.nearest import every_id, random_ids
 from dht.lab.reports import row_of
 
-from .machine import Figures, Reduced, Verdict, row
+from .machine import Figures, Piece, Reduced, Verdict, row
 
 #: Percent of the nodes that are dead.
 LEVELS = (5, 10, 20, 30, 40, 50, 60, 70, 80)
@@ -173,73 +173,48 @@ def judge_reproduction(pieces: Sequence[Figures]) -> Verdict:
     )
 
 
-@row(
-    "reproduce-chord2001",
-    promise=promise_of("chord2001"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["chord2001"]),
-)
+def promised(name: str, scale: float) -> Callable[[Piece], Piece]:
+    """Makes the row of a reproduction; ``scale``: how much of it is done in the reduced size."""
+    return row(
+        f"reproduce-{name.replace('.', '-')}",
+        promise=promise_of(name),
+        pieces=1,
+        judge=judge_reproduction,
+        reduced=Reduced(pieces=1, scale=scale),
+    )
+
+
+@promised("chord2001", REDUCED["chord2001"])
 def reproduce_chord2001(seed: int, scale: float) -> Figures:
     """A ring with fingers: load, paths, failures."""
     return reproduced("chord2001", seed, scale)
 
 
-@row(
-    "reproduce-gummadi2003",
-    promise=promise_of("gummadi2003"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["gummadi2003"]),
-)
+@promised("gummadi2003", REDUCED["gummadi2003"])
 def reproduce_gummadi2003(seed: int, scale: float) -> Figures:
     """Four geometries with dead nodes."""
     return reproduced("gummadi2003", seed, scale)
 
 
-@row(
-    "reproduce-hashing-balance",
-    promise=promise_of("hashing-balance"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["hashing-balance"]),
-)
+@promised("hashing-balance", REDUCED["hashing-balance"])
 def reproduce_hashing_balance(seed: int, scale: float) -> Figures:
     """Spread, moved keys, and Maglev's table."""
     return reproduced("hashing-balance", seed, scale)
 
 
-@row(
-    "reproduce-lv2002",
-    promise=promise_of("lv2002"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["lv2002"]),
-)
+@promised("lv2002", REDUCED["lv2002"])
 def reproduce_lv2002(seed: int, scale: float) -> Figures:
     """Flood, ring and walkers on four topologies."""
     return reproduced("lv2002", seed, scale)
 
 
-@row(
-    "reproduce-rfm19-1",
-    promise=promise_of("rfm19.1"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["rfm19.1"]),
-)
+@promised("rfm19.1", REDUCED["rfm19.1"])
 def reproduce_rfm19_1(seed: int, scale: float) -> Figures:
     """Hops by bucket size."""
     return reproduced("rfm19.1", seed, scale)
 
 
-@row(
-    "reproduce-skademlia2007",
-    promise=promise_of("skademlia2007"),
-    pieces=1,
-    judge=judge_reproduction,
-    reduced=Reduced(pieces=1, scale=REDUCED["skademlia2007"]),
-)
+@promised("skademlia2007", REDUCED["skademlia2007"])
 def reproduce_skademlia2007(seed: int, scale: float) -> Figures:
     """Disjoint paths among adversaries."""
     return reproduced("skademlia2007", seed, scale)
