@@ -1,9 +1,12 @@
 """The ready state machine runs, finds what is wrong, and can be extended."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
+from dht import NoPeers
 from dht.testing import HistoryViolated, NetworkMachine
 from dht.testing.history import Operation, Verb
 
@@ -46,13 +49,15 @@ def test_a_machine_is_extended_by_a_subclass() -> None:
         def look(self) -> None:
             node = self.network.nodes[0]
             seen.append(len(self.network.nodes))
-            assert self.run(node.get, "mine") in {b"here", None}
+            with suppress(NoPeers):  # the other one may be dead, or out of reach
+                assert self.run(node.get, "mine") in {b"here", None}
 
         @invariant()
         def small(self) -> None:
             assert not self._open or self.network.count == 2
 
-    run(Extended)
+    # Hypothesis leaves some of the rules out of an example, this one out of about every second.
+    run(Extended, settings(QUICK, max_examples=20))
     assert seen
 
 
