@@ -165,10 +165,11 @@ class Config:
     search_budget_max: int = _knob(2048, 1, 2**53)
     #: Floods through us: messages a second that what one peer sends us may cost in all, and at
     #: once. What is beyond it is not passed on. A flood comes to a neighbour with a twentieth of
-    #: its budget, 100: two at once, and one every 8 s. With twice as much, a stranger who sends
-    #: searches to everybody more than doubles the work of 200 nodes that flood every 20 s.
-    search_allowance_s: float = _knob(12.0, 0.01, 2**53)
-    search_burst: float = _knob(200.0, 1, 2**53)
+    #: its budget, 100, of which it gets 75 when nothing came before, and all every 10 s. With
+    #: twice as much, a stranger who sends searches to everybody more than doubles the work of 200
+    #: nodes that flood every 20 s.
+    search_allowance_s: float = _knob(10.0, 0.01, 2**53)
+    search_burst: float = _knob(150.0, 1, 2**53)
     #: Does this node keep an index of which node holds what? None: about 1 in 20 nodes do, and at
     #: least 3, chosen by their ids.
     index: bool | None = attrs.field(default=None, validator=_check_optional_bool)
