@@ -94,6 +94,7 @@ def split_address(address: Address) -> tuple[str, int]:
     return str(_ip(address)), port_of(address)
 
 
+@lru_cache(_MEMO_MAX)
 def format_address(address: Address) -> str:
     """What ``parse_address`` reads."""
     host, port = split_address(address)

@@ -87,6 +87,12 @@ class Bootstrap:
         """Those that can be asked."""
         return [*self._contacts, *(bare.contact for bare in self._bare.values() if bare.contact)]
 
+    def names(self, contact: Contact) -> bool:
+        """Is it one of ``contacts``?"""
+        if contact in self._contacts:
+            return True
+        return bool(self._bare) and any(each.contact == contact for each in self._bare.values())
+
     def everybody(self) -> tuple[Introducer, ...]:
         """All of them, as they were given; only ourselves are left out."""
         named = {address for addresses in self._resolved.values() for address in addresses}

@@ -823,7 +823,7 @@ class Engine:
     def _is_free(self, contact: Contact) -> bool:
         """Is it a contact that we have verified, or one that the user named?"""
         known = self.table.get(contact.id)
-        return known == contact or contact in self._bootstrap.contacts()
+        return known == contact or self._bootstrap.names(contact)
 
     # ---- private: serving ----
 
@@ -838,26 +838,27 @@ class Engine:
         if not self._admission.allow(now, opened.source, opened.public_key):
             self._counters.requests_refused += 1
             return
-        if isinstance(message, Fetch):
+        kind = type(message)
+        if kind is Fetch:
             self._tasks.on_fetch(now, opened.public_key)
-        elif (serve := self._served_elsewhere.get(type(message))) is not None:
+        elif (serve := self._served_elsewhere.get(kind)) is not None:
             serve(now, opened, request_id, message, asker)
             return
         if not self._home.serves and not (
             isinstance(message, Fetch) and message.value_hash in self._responder.offers
         ):
             return  # a client answers nothing, but hands over the values of its own puts
-        if not opened.proved and (isinstance(message, Store) or message.flags & HANDOVER):
+        if not opened.proved and (kind is Store or message.flags & HANDOVER):
             self.channel.demand_proof(now, opened.ticket)  # it would have an effect
             return
         self._responder.time_s = self._home.time_s(now)
-        if isinstance(message, Store):
+        if kind is Store:
             self._responder.wall_s = self._home.trusted_wall_s(now)
         self._counters.requests_served += 1
         # Who is no stranger has proved where it is; a stranger's datagram also pays for the pings
         # that are to tell whether it is there.
         pings = 0 if opened.proved else PINGS * self.channel.ping_size
-        room = opened.room - pings if type(message) is Find else opened.room
+        room = opened.room - pings if kind is Find else opened.room
         answer = self._responder.answer(now, asker, message, room)
         if isinstance(answer, Pull):
             if opened.proved:  # it asked for this: no door to knock at

@@ -14,7 +14,7 @@ from typing import NamedTuple, final
 import attrs
 
 from ..config import CLOCK_TOLERANCE_S, Config
-from ..contacts import Address, Contact, is_local, subnet_of
+from ..contacts import Contact
 from ..errors import RemoteError
 from ..keyspace import Key, key_bytes
 from ..records import Kind, Record
@@ -183,8 +183,9 @@ class ClockSamples:
     #: The same, sorted; None when it has to be sorted again.
     _sorted: list[float] | None = attrs.field(default=None, init=False)
 
-    def add(self, source: Address, public_key: bytes, ahead_s: float) -> None:
-        voice = public_key if is_local(source) else subnet_of(source)
+    def add(self, teller: Contact, ahead_s: float) -> None:
+        """``teller`` said the time, from where it was asked."""
+        voice = teller.public_key if teller.subnet is None else teller.subnet
         known = self._ahead.get(voice)
         if known is not None and abs(known - ahead_s) < CLOCK_GRAIN_S:
             return

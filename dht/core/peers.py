@@ -57,7 +57,7 @@ class Peers:
             if identified is not None:
                 self.emit(identified)
         ahead_s = answer.time_s - self.home.wall_s(now)
-        self.home.clocks.add(contact.address, contact.public_key, ahead_s)
+        self.home.clocks.add(contact, ahead_s)
         if type(answer) is Taken and answer.status == Taking.NOT_HERE and self.is_alone:
             self.not_here = contact
         if type(answer) in _CLIENTS_ANSWER and contact.id not in self.table:

@@ -7,6 +7,7 @@ shown to our user, and that is all. And nobody learns an address of ours from us
 the one that our datagrams come from, and tells others of it once we have answered there.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from random import Random
@@ -119,10 +120,10 @@ def source_of(contact: Contact) -> bytes:
 
 
 def _most_seen(reports: dict[bytes, Address]) -> Address | None:
-    votes: dict[Address, int] = {}
-    for seen in reports.values():
-        votes[seen] = votes.get(seen, 0) + 1
-    most = max(votes.values(), default=0)
+    if len(reports) < AGREE_MIN:
+        return None
+    votes = Counter(reports.values())
+    most = max(votes.values())
     leaders = [seen for seen, count in votes.items() if count == most]
     return leaders[0] if most >= AGREE_MIN and len(leaders) == 1 else None
 

@@ -234,8 +234,11 @@ class Requests:
 
     def _patience_for(self, contact: Contact) -> float:
         """Seconds after which a contact that is asked as often as possible is given up."""
-        first_s = self.timeout_for(contact)
-        return sum(min(first_s * (1 << tries), self._max_s) for tries in range(self._tries))
+        timeout, patience = self.timeout_for(contact), 0.0
+        for _ in range(self._tries):
+            patience += min(timeout, self._max_s)
+            timeout *= 2
+        return patience
 
     def join_after(self, contact: Contact) -> float:
         """Seconds after which the next contact is asked as well: the p75 of this peer's round

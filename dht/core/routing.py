@@ -23,7 +23,7 @@ from typing import Final, final
 import attrs
 
 from ..config import Config
-from ..contacts import Address, Contact, ip_of, is_local, subnet_of, wide_subnet_of
+from ..contacts import Address, Contact, ip_of, subnet_of, wide_subnet_of
 from ..keyspace import KEY_BITS, solves_puzzle
 
 #: Failures in a row after which a contact gives way to one that waits in the cache. Each is a
@@ -295,9 +295,8 @@ class RoutingTable:
         """Threat: strangers. At most k wait behind a bucket; the one that waited longest goes."""
         waiting = self._waiting.setdefault(prefix, {})
         waiting.pop(contact.id, None)
-        if not is_local(contact.address):
-            subnet = subnet_of(contact.address)
-            same = [each for each in waiting.values() if subnet_of(each.contact.address) == subnet]
+        if contact.subnet is not None:
+            same = [each for each in waiting.values() if each.contact.subnet == contact.subnet]
             if len(same) >= self._config.subnet_per_bucket_max:
                 return
         waiting[contact.id] = _Entry(contact, now)
@@ -320,13 +319,13 @@ class RoutingTable:
         return node_id != self.own_id and solves_puzzle(node_id, self._config.id_puzzle_bits)
 
     def _is_diverse(self, contact: Contact, prefix: int) -> bool:
-        address, config = contact.address, self._config
-        if is_local(address):
+        address, subnet, config = contact.address, contact.subnet, self._config
+        if subnet is None:
             return True
-        subnet = subnet_of(address)
         wide = wide_subnet_of(address)
+        of_subnet = self._subnets.get(subnet, 0)
         if (
-            self._subnets.get(subnet, 0) >= config.subnet_per_table_max
+            of_subnet >= config.subnet_per_table_max
             or self._ips.get(ip_of(address), 0) >= config.ip_per_table_max
             or (
                 wide is not None
@@ -334,11 +333,11 @@ class RoutingTable:
             )
         ):
             return False
-        if self._subnets.get(subnet, 0) < config.subnet_per_bucket_max:
+        if of_subnet < config.subnet_per_bucket_max:
             return True  # not even the whole table has so many of them
         same = 0
         for each in self._bucket(prefix):
-            same += subnet_of(self._entries[each].contact.address) == subnet
+            same += self._entries[each].contact.subnet == subnet
         return same < config.subnet_per_bucket_max
 
     def _count(self, address: Address, by: int) -> None:

@@ -91,8 +91,10 @@ class Searches:
     def alpha(self) -> int:
         """Requests in flight a lookup: doubled while over 30 % go unanswered, again over 60 %."""
         share = self.requests.unanswered_share
+        if share <= SILENCE_WIDENS:
+            return self.config.alpha
         doublings = (share > SILENCE_WIDENS) + (share > 2 * SILENCE_WIDENS)
-        return max(self.config.alpha, min(self.config.alpha << doublings, self.config.alpha_max))
+        return min(self.config.alpha << doublings, self.config.alpha_max)
 
     def reach_of_put(self, key: int, replicas: int, *, serves: bool) -> int:
         """How near to the key a contact is an owner in all likelihood, so that a put need not ask

@@ -204,10 +204,10 @@ class Simulator(World[SimNode]):
         return new
 
     def _await_joined(self, nodes: Sequence[SimNode], timeout_s: float) -> None:
-        out = list(reversed(nodes))
+        out = [node.engine for node in reversed(nodes)]
 
         def anybody_out() -> bool:
-            while out and out[-1].engine.joined:
+            while out and out[-1].joined:
                 out.pop()  # so that this is cheap to ask after every event
             return bool(out)
 

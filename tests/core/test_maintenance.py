@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.config import CLOCK_TOLERANCE_S, Config
-from dht.contacts import Contact, pack_address
+from dht.contacts import Contact, contact_at, pack_address
 from dht.core.held import Held
 from dht.core.lookup import Lookup
 from dht.core.machine import FINISHED, Ask, Wait
@@ -237,7 +237,7 @@ def samples(*ahead_s: float, local: bool = False) -> ClockSamples:
     clocks = ClockSamples()
     for number, each in enumerate(ahead_s):
         host = "10.0.0.1" if local else f"9.9.{number}.1"
-        clocks.add(pack_address(host, 1), bytes([number]) * 32, each)
+        clocks.add(contact_at(bytes([number]) * 32, pack_address(host, 1)), each)
     return clocks
 
 
@@ -250,11 +250,11 @@ def test_the_median_of_what_others_tell_is_believed() -> None:
 def test_a_subnet_has_one_voice_and_so_has_a_key_on_a_private_range() -> None:
     clocks = samples(1.0, 1.0, 1.0)
     for port in range(1, 100):
-        clocks.add(pack_address("9.9.9.9", port), bytes([port]) * 32, 1e9)
+        clocks.add(contact_at(bytes([port]) * 32, pack_address("9.9.9.9", port)), 1e9)
     assert clocks.median_s() == 1.0
     assert samples(1.0, 2.0, 3.0, local=True).median_s() == 2.0
     for _ in range(9):
-        clocks.add(pack_address("10.0.0.9", 1), b"k" * 32, 1e9)
+        clocks.add(contact_at(b"k" * 32, pack_address("10.0.0.9", 1)), 1e9)
     assert sorted(clocks._ahead.values()) == [1.0, 1.0, 1.0, 1e9, 1e9]
 
 
