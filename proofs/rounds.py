@@ -1,4 +1,4 @@
-"""Walkers in rounds: all take a step at once, and nothing else takes time.
+"""Walkers in rounds: all take a step at once, and what is asked or told between takes no time.
 
 The machines are those of every node; only what carries their messages is made here. So the figures
 can be set beside simulations that count steps and know of no latency.
@@ -45,6 +45,9 @@ class _Rounds:
     turn_back: bool
     walking: Walking | None = None
     found_at: int = 0
+    #: Whether it was found in an earlier round: of a hit in this one nobody hears in this one, who
+    #: takes his step before or after it.
+    over: bool = False
     #: Walkers that a node took in this round, and that take a step in the next.
     arrived: list[tuple[int, int, Search]] = attrs.field(factory=list)
 
@@ -59,6 +62,7 @@ class _Rounds:
         self._drive(self.walking, self.issuer)
         while self.arrived:
             arrived, self.arrived = self.arrived, []
+            self.over = self.found_at > 0
             for place, came_from, search in arrived:
                 choose = partial(self.choose, place, came_from)
                 branch = WalkBranch(
@@ -180,7 +184,7 @@ def walk_in_rounds(
         random=random,
         on_copy=lambda _now, _copy, _holder, hops: rounds.found(hops),
         on_begin=lambda _: None,
-        wanted=lambda: not rounds.found_at,
+        wanted=lambda: not rounds.over,
         counters=rounds.counters,
     )
     rounds.run()

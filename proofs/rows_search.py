@@ -49,7 +49,10 @@ COUNTED = 200
 # Walkers -> hops to the first hit, messages a node, when they check every 4 steps.
 WALK_TABLE = {8: (21.5, 0.0186), 16: (11.0, 0.0199), 32: (7.22, 0.0278), 64: (5.66, 0.0455)}
 CHECK_EVERY = 4
-WALKS = 400
+#: Searches a piece and line. Of 8 walkers the hops spread as widely as they are many: the mean of
+#: all four pieces is good to 1 %.
+WALKS = 1600
+WALKS_OURS = 400
 
 
 def sparse_graph(seed: int, nodes: int) -> Graph:
@@ -223,12 +226,12 @@ def walkers(seed: int, scale: float) -> Figures:
     random = Random(seed)
     figures: Figures = {"nodes": len(graph)}
     for count in WALK_TABLE:
-        for name, turn_back in (("", True), (" ours", False)):
+        for name, turn_back, times in (("", True, WALKS), (" ours", False, WALKS_OURS)):
             figures[f"{count}{name}"] = [
                 walk_in_rounds(
                     graph, count, CHECK_EVERY, copies=COPIES, random=random, turn_back=turn_back
                 )
-                for _ in range(max(20, int(WALKS * scale)))
+                for _ in range(max(20, int(times * scale)))
             ]
     frozen = Frozen(seed, graph)
     figures["links"] = {
