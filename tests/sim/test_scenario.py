@@ -23,7 +23,8 @@ def small(seed: int) -> ScenarioReport:
     return run_scenario(seed, nodes=16, duration_s=60.0, operations=60)
 
 
-@pytest.mark.parametrize("seed", range(12))
+# The promise `drawn-faults` plays a hundred larger ones.
+@pytest.mark.parametrize("seed", range(4))
 def test_nothing_is_violated_whatever_goes_wrong(seed: int) -> None:
     report = small(seed)
     assert report.passed, str(report)
