@@ -134,7 +134,7 @@ def judge_many(pieces: Sequence[Figures]) -> Verdict:
     return Verdict(
         {**worst, "missed": missed, "networks": list(pieces)},
         worst["seconds"] < MANY_S and worst["resident_gib"] < MANY_GIB and not missed,
-        f"{first['nodes']:,} nodes joined, with the records' puts, in {first['grown_s']:.0f} s, and "
+        f"{first['nodes']:,} nodes joined, and the records were put, in {first['grown_s']:.0f} s; "
         f"{first['gets']['gets']:,} gets took {first['gets']['seconds']:.0f} s; "
         f"{worst['resident_gib']:.2f} GiB; {missed} gets found nothing",
     )
