@@ -170,7 +170,7 @@ class Presence:
                 now, asker, message.nonce, flags=self.flags, proved=opened.proved
             )
             if isinstance(found, PassingOn):
-                self.tasks.spawn(now, found, _ignore)
+                self.tasks.spawn(now, found)
                 return DialStatus.WILL
             return found
         try:
@@ -212,7 +212,7 @@ class Presence:
             self._ask_what_it_sees(now, contact)
 
     def _ask_what_it_sees(self, now: float, contact: Contact) -> None:
-        self.tasks.spawn(now, Probe(contact, encode(Ping(flags=self.flags))), _ignore)
+        self.tasks.spawn(now, Probe(contact, encode(Ping(flags=self.flags))))
 
     # ---- who reaches us ----
 
@@ -275,7 +275,3 @@ class Presence:
             self.emit(ReachabilityChanged(self.reachable.value, self.serving))
         if self.serving != before[1]:
             self.on_change(now)
-
-
-def _ignore(now: float, task: Task) -> None:
-    """What comes of it is learnt from the answers themselves."""

@@ -221,8 +221,4 @@ class Relay:
         path.returned = True
         bringing = Bringing(path.previous, [encode(returned)], self.sent)
         # It has proved where it is, when it sent us the message.
-        self.tasks.spawn(now, bringing, _ignore, hearsay=False)
-
-
-def _ignore(now: float, task: Task) -> None:
-    """Whoever waits for it tries again."""
+        self.tasks.spawn(now, bringing, hearsay=False)

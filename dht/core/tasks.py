@@ -80,7 +80,7 @@ class Task:
 
     machine: Any
     #: Called after every step that the machine took, the last one included.
-    stepped: Callable[[float, "Task"], None]
+    stepped: Callable[[float, "Task"], None] | None
     #: May those that it asks be known by hearsay alone? Not those who have just written to us.
     hearsay: bool = True
     #: Does who answers it live in the structured overlay, and may enter the routing table?
@@ -118,13 +118,14 @@ class Tasks:
         self,
         now: float,
         machine: Asker,
-        stepped: Callable[[float, Task], None],
+        stepped: Callable[[float, Task], None] | None = None,
         *,
         hearsay: bool = True,
         structured: bool = True,
         once: bool = False,
     ) -> Task:
-        """Starts a machine; ``stepped`` hears of every step it takes."""
+        """Starts a machine; ``stepped`` hears of every step it takes. Without it nobody waits for
+        its end: what comes of it is learnt from the answers themselves."""
         task = Task(machine, stepped, hearsay, structured, once)
         self.drive(now, task)
         return task
@@ -149,7 +150,8 @@ class Tasks:
             else:
                 self._wake_later(now, task, step.until)
                 break
-        task.stepped(now, task)
+        if task.stepped is not None:
+            task.stepped(now, task)
 
     def stop(self, task: Task) -> None:
         """The machine is not asked again; answers that still come teach round-trip times."""

@@ -310,7 +310,7 @@ class Upkeep:
     def _look_around(self, now: float) -> None:
         own_id, k = self.table.own_id, self.config.k
         known = {c.id: c for c in (*self.table.closest(own_id, k), *self.bootstrap.contacts())}
-        self.tasks.spawn(now, Join(self._own_lookup(now, own_id, [*known.values()], k)), _ignore)
+        self.tasks.spawn(now, Join(self._own_lookup(now, own_id, [*known.values()], k)))
 
     # ---- probing and refreshing ----
 
@@ -323,7 +323,7 @@ class Upkeep:
             return
         oldest = self.table.oldest()
         if oldest is not None:
-            self.tasks.spawn(now, self._probe_of(oldest), _ignore)
+            self.tasks.spawn(now, self._probe_of(oldest))
         self._arm_probe(now)
 
     def _probe_stranger(self, now: float, contact: Contact) -> None:
@@ -501,7 +501,3 @@ class Upkeep:
 def _repair_lot(now: float, due: float) -> float:
     """When to look for repairs that are due then: few different times, few timers."""
     return max(ceil(due / REPAIR_PAUSE_S) * REPAIR_PAUSE_S, now + REPAIR_PAUSE_S)
-
-
-def _ignore(now: float, task: Task) -> None:
-    """Nobody waits for the end of this machine."""

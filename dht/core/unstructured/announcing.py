@@ -30,7 +30,7 @@ from ..admission import Buckets, admission_source
 from ..channel.face import Channel, Opened
 from ..home import Home
 from ..maintenance import JITTER
-from ..tasks import Task, Tasks
+from ..tasks import Tasks
 from ..timers import Timers
 from .index import ENTRY_LIFE_MAX_S, Index
 from .index_nodes import INDEX_NODES_MAX, IndexNodes
@@ -181,7 +181,7 @@ class Announcing:
                 part = tuple(theirs[start : start + SLOTS_MAX])
                 self.announced += len(part)
                 question = Question(node, encode(Announce(self.flags, part)), self._on_announced)
-                self.tasks.spawn(now, question, _ignore, structured=False)
+                self.tasks.spawn(now, question, structured=False)
 
     def _on_announced(self, now: float, contact: Contact, answer: Message | None) -> None:
         if not isinstance(answer, Taken) or answer.status == Taking.NOT_HERE:
@@ -238,7 +238,3 @@ class Announcing:
 
     def _answer(self, now: float, opened: Opened, request_id: bytes, answer: Answer) -> None:
         self.channel.answer(now, opened.ticket, request_id + encode(answer))
-
-
-def _ignore(now: float, task: Task) -> None:
-    """Whoever asked hears of the answer otherwise."""

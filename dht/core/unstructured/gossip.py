@@ -42,7 +42,7 @@ from ..admission import Buckets, admission_source
 from ..channel.face import Channel, Opened
 from ..home import Home
 from ..maintenance import JITTER
-from ..tasks import Task, Tasks
+from ..tasks import Tasks
 from ..timers import Timers
 from .index_nodes import IndexNodes
 from .question import Ended, Question, nobody_cares
@@ -493,7 +493,7 @@ class Gossip:
         once: bool = False,
     ) -> None:
         question = Question(contact, body, ended)
-        self.tasks.spawn(now, question, _ignore, structured=False, once=once)
+        self.tasks.spawn(now, question, structured=False, once=once)
 
     def _answer(self, now: float, opened: Opened, request_id: bytes, answer: Answer) -> None:
         self.channel.answer(now, opened.ticket, request_id + encode(answer))
@@ -511,7 +511,3 @@ def _fitting(entries: Iterable[Entry], room: int) -> list[Entry]:
             break
         fitting.append(entry)
     return fitting
-
-
-def _ignore(now: float, task: Task) -> None:
-    """Whoever asked hears of the answer otherwise."""

@@ -453,24 +453,22 @@ class Searching:
             self._passing.popitem(last=False)
         return passing
 
-    def _spawn(self, now: float, machine: Any, stepped: Callable[[float, Task], None]) -> Task:
+    def _spawn(
+        self, now: float, machine: Any, stepped: Callable[[float, Task], None] | None = None
+    ) -> Task:
         return self.tasks.spawn(now, machine, stepped, structured=False)
 
     def _tell(self, now: float, parent: Contact, body: bytes) -> None:
         """Something that comes back, to whom the search came from. It proved where it is when it
         sent us the search: one lost datagram must not shut its door to all answers."""
-        self.tasks.spawn(now, Question(parent, body), _ignore, hearsay=False, structured=False)
+        self.tasks.spawn(now, Question(parent, body), hearsay=False, structured=False)
 
     def _tell_issuer(self, now: float, issuer: Contact, body: bytes) -> None:
         """The same to whom the search names, by whose word it lives there."""
-        self._spawn(now, Question(issuer, body), _ignore)
+        self._spawn(now, Question(issuer, body))
 
     def _answer_taken(self, now: float, opened: Opened, request_id: bytes, status: Taking) -> None:
         self._answer(now, opened, request_id, Taken(self.home.time_s(now), status))
 
     def _answer(self, now: float, opened: Opened, request_id: bytes, answer: Answer) -> None:
         self.channel.answer(now, opened.ticket, request_id + encode(answer))
-
-
-def _ignore(now: float, task: Task) -> None:
-    """Whoever asked hears of the answer otherwise."""
