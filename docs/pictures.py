@@ -297,22 +297,23 @@ def draw_ways(compared: Compared) -> str:
     sheet = Sheet(760, 400, "Messages and latency of each way to search, on a logarithmic scale")
     ways = compared.there
     sheet.text((20, 30), f"{compared.nodes} nodes, {ways[0].searches} records of 8 copies", size=15)
-    _bars(sheet, (150, 70), "messages a search", [(w.name, w.messages, None) for w in ways], BLUE)
+    bars(sheet, (150, 70), "messages a search", [(w.name, w.messages, None) for w in ways], BLUE)
     times = [(way.name, way.p50_s * 1000, way.p99_s * 1000) for way in ways]
-    _bars(sheet, (480, 70), "ms: median, and p99 as a line", times, ORANGE)
+    bars(sheet, (480, 70), "ms: median, and p99 as a line", times, ORANGE)
     return sheet.svg()
 
 
 _BAR = 240.0
 
 
-def _bars(
+def bars(
     sheet: Sheet,
     corner: Point,
     title: str,
     rows: Sequence[tuple[str, float, float | None]],
     colour: str,
 ) -> None:
+    """A bar each on a logarithmic scale, named, with its number, and a line to a second one."""
     x, y = corner
     low = floor(log10(max(0.1, min(value for _, value, _ in rows)) / 1.01))
     top = max(max(value, upper or 0) for _, value, upper in rows)
@@ -362,9 +363,9 @@ def table_of(ways: Sequence[Way]) -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str, name: str, table: str) -> str:
+def with_table(page: str, name: str, table: str, *, by: str = "docs.pictures") -> str:
     """The page with a table between the two comments that name it."""
-    begin, end = f"<!-- {name}: made by python -m docs.pictures -->\n", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: made by python -m {by} -->\n", f"<!-- end of {name} -->"
     head, rest = page.split(begin)
     return f"{head}{begin}\n{table}\n\n{end}{rest.split(end)[1]}"
 

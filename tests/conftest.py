@@ -10,8 +10,8 @@ pytest_plugins = ["dht.testing.plugin"]
 # The per-test timeout judges slowness; a deadline for each example only makes a busy machine fail.
 settings.register_profile("local", deadline=None)
 # The same examples each time, so that a red build is about the change and not about luck; what a
-# developer's runs find at random becomes a test of its own (CONTRIBUTING.md). Half as many as usual:
-# those who look for new ones are the developers and `make fuzz`.
+# developer's runs find at random becomes a test of its own (CONTRIBUTING.md). Half as many as
+# usual: those who look for new ones are the developers and `make fuzz`.
 settings.register_profile(
     "ci", deadline=None, derandomize=True, database=None, print_blob=True, max_examples=50
 )
