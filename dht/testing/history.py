@@ -190,8 +190,8 @@ def check(history: History) -> tuple[Violation, ...]:
     * In a network in which nothing has gone wrong so far, an acknowledged write has a version above
       those that had been acknowledged for its key when it began.
     * After ``settled``, while nothing goes wrong again and nobody writes to the key: a read finds
-      the newest acknowledged version, or something newer that somebody tried to write; unless all
-      who stored it have lost it since, or it was a search that may miss it.
+      the newest acknowledged version, or something newer that somebody tried to write; unless it
+      is past its end, or all who stored it have lost it since, or it was a search that may miss it.
 
     Not promised, and not checked: that a read during faults, or beside a write, sees the newest
     version; nor that the reads of one reader never go back then.
@@ -223,6 +223,7 @@ class _Judge:
     _lost_at: dict[Key, float] = attrs.field(factory=dict)
     _calm: bool = True
     _settled_at: float | None = None
+    _under_way: dict[int, Operation] = attrs.field(factory=dict)
     # Slots of which nothing can be demanded: written to since, or held by who searches only.
     _moving: set[Slot] = attrs.field(factory=set)
     _searched: set[Slot] = attrs.field(factory=set)
@@ -248,7 +249,9 @@ class _Judge:
     def _mark(self, mark: Mark) -> None:
         if mark.kind is MarkKind.SETTLED:
             self._settled_at = mark.at
-            self._moving.clear()
+            self._moving = {
+                begun.slot for begun in self._under_way.values() if not _is_over(begun, mark.at)
+            }
         elif mark.kind is not MarkKind.NOTE:
             self._calm, self._settled_at = False, None
             if mark.node_id is not None:
@@ -259,6 +262,7 @@ class _Judge:
             return
         slot = begun.slot
         self._moving.add(slot)
+        self._under_way[number] = begun
         if begun.searched:
             self._searched.add(slot)
         value = begun.value if begun.verb is Verb.PUT else None
@@ -266,6 +270,7 @@ class _Judge:
 
     def _end(self, at: float, number: int, ended: Operation) -> None:
         if ended.verb is not Verb.GET:
+            del self._under_way[number]
             self._checker.conclude_write(
                 at,
                 self._writes[number],
@@ -321,6 +326,11 @@ def _events(history: History) -> list[tuple[float, bool, int, Operation | Mark]]
             if entry.ended_at is not None:
                 events.append((entry.ended_at, True, number, entry))
     return sorted(events, key=lambda event: event[:3])
+
+
+def _is_over(write: Operation, at: float) -> bool:
+    """Can a write that has not ended have no effect any more? It was cancelled, maybe long ago."""
+    return write.ended_at is None and at > write.began_at + checkers.WRITE_MAX_S
 
 
 def _record(read: Operation) -> Record | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dht.contacts import contact_at, parse_address
 from dht.keyspace import content_key
 from dht.records import Kind, value_hash
+from dht.sim.checkers import WRITE_MAX_S
 from dht.testing import History, HistoryViolated, Operation, assert_kept, check
 from dht.testing.history import LINES_MAX, Verb
 from dht.testing.strategies import AUTHORS, histories
@@ -34,6 +35,13 @@ class Diary:
         number = self.history.begin(attrs.evolve(begun, **fields))
         stored = () if error else HOLDERS
         self.history.end(number, self.now + 0.5, version=version, stored=stored, error=error)
+
+    def put_for(self, seconds: float | None) -> None:
+        """A write that takes so long, or whose end nobody knows."""
+        begun = Operation(node="eve", verb=Verb.PUT, key="k", value=b"slow", began_at=self._next())
+        number = self.history.begin(begun)
+        if seconds is not None:
+            self.history.end(number, self.now + seconds, version=9, stored=HOLDERS)
 
     def delete(self, version: int) -> None:
         begun = Operation(node="alice", verb=Verb.DELETE, key="k", began_at=self._next())
@@ -144,6 +152,9 @@ def test_what_was_acknowledged_must_be_there_when_all_has_settled() -> None:
         # Something goes wrong again, or somebody writes.
         [put(b"1", 1), Diary.settle, Diary.fault],
         [put(b"1", 1), Diary.settle, put(b"2", 2)],
+        # Somebody writes all the while, and perhaps deletes.
+        [put(b"1", 1), lambda diary: diary.put_for(3.0), Diary.settle],
+        [put(b"1", 1), lambda diary: diary.put_for(None), Diary.settle],
         # It was never acknowledged, or it was deleted.
         [put(b"1", None, error="QuorumNotReached"), Diary.settle],
         [put(b"1", 1), lambda diary: diary.delete(2), Diary.settle],
@@ -155,6 +166,15 @@ def test_nothing_is_demanded_where_there_is_an_excuse(
     excuse: list[Callable[[Diary], None]],
 ) -> None:
     assert found(*excuse, get(None)) == []
+
+
+def test_a_write_whose_end_nobody_knows_is_no_excuse_for_ever() -> None:
+    def wait(diary: Diary) -> None:
+        diary.now += WRITE_MAX_S
+
+    steps = [put(b"1", 1), lambda diary: diary.put_for(None), wait, Diary.settle, get(None)]
+    [sentence] = found(*steps)
+    assert "found nothing at 'k'" in sentence
 
 
 def test_a_search_may_miss_what_is_there() -> None:
