@@ -14,6 +14,7 @@ import attrs
 from ..author import AuthorId
 from ..config import CLOCK_TOLERANCE_S
 from ..contacts import Contact
+from ..errors import LocalError
 from ..keyspace import Key, key_bytes, plain_key, signed_key
 from ..records import Kind, Record, Slot
 from ..sim import checkers
@@ -43,7 +44,7 @@ class Operation:
     """
 
     node: str
-    verb: Verb
+    verb: Verb = attrs.field(converter=Verb)
     key: str | bytes | Key
     kind: Kind = Kind.PLAIN
     author: AuthorId | None = None
@@ -63,6 +64,13 @@ class Operation:
     def acknowledged(self) -> bool:
         """Has it ended without an error?"""
         return self.ended_at is not None and not self.error
+
+    @property
+    def is_versioned(self) -> bool:
+        """Is it about something that has a version? Content and what was not found have none."""
+        return self.kind is not Kind.CONTENT and (
+            self.verb is not Verb.GET or self.value is not None
+        )
 
     @property
     def slot(self) -> Slot:
@@ -183,7 +191,8 @@ class Violation:
 
 
 def check(history: History) -> tuple[Violation, ...]:
-    """Everything in it that is not allowed, in order; empty is good.
+    """Everything in it that is not allowed, in order; empty is good. ``LocalError`` for a history
+    that nobody could judge.
 
     * A read finds a value that was written to that key, not past its end, and not under a higher
       version than its writer was told.
@@ -269,6 +278,10 @@ class _Judge:
         self._writes[number] = self._checker.begin_write(at, slot, value, ttl_s=begun.ttl_s)
 
     def _end(self, at: float, number: int, ended: Operation) -> None:
+        if ended.acknowledged and ended.version is None and ended.is_versioned:
+            raise LocalError(
+                f"what was written or found has a version: History.end(..., version=) of {ended}"
+            )
         if ended.verb is not Verb.GET:
             del self._under_way[number]
             self._checker.conclude_write(

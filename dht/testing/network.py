@@ -247,9 +247,11 @@ class SimulatedNetwork:
         """So many nodes, one after the other."""
         return [await self.add_node(**options) for _ in range(count)]
 
-    def recorded(self, node: Node) -> RecordedNode:
+    def recorded(self, node: _AnyNode) -> RecordedNode:
         """The same node; whatever is asked of it through this face is in ``history``."""
         machine = self._machine_of(node)
+        if isinstance(node, RecordedNode):
+            return node
         return RecordedNode(
             node, self.history, name=machine.name, overlay=machine.options["overlay"]
         )

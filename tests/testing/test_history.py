@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.contacts import contact_at, parse_address
+from dht.errors import LocalError
 from dht.keyspace import content_key
 from dht.records import Kind, value_hash
 from dht.sim.checkers import WRITE_MAX_S
-from dht.testing import History, HistoryViolated, Operation, assert_kept, check
-from dht.testing.history import LINES_MAX, Verb
+from dht.testing import History, HistoryViolated, Operation, Verb, assert_kept, check
+from dht.testing.history import LINES_MAX
 from dht.testing.strategies import AUTHORS, histories
 
 HOLDERS = tuple(contact_at(bytes([n]) * 32, parse_address(f"10.0.0.{n}:4000")) for n in (1, 2))
@@ -208,6 +209,19 @@ def test_an_acknowledgement_without_anybody_who_stored_it_is_none() -> None:
 
     [sentence] = found(put_by_nobody)
     assert "nobody stored it" in sentence
+
+
+def test_a_history_by_hand_may_name_verbs_as_text_and_must_give_versions() -> None:
+    history = History()
+    begun = Operation(node="a", verb="get", key="k", began_at=0.0)
+    read = history.begin(begun)
+    history.end(read, 1.0)
+    assert (begun.verb, check(history)) == (Verb.GET, ())
+    history.end(read, 1.0, value=b"never")
+    with pytest.raises(LocalError, match=r"has a version: .* of a: get → b'never' after"):
+        check(history)
+    with pytest.raises(ValueError, match="'got'"):
+        attrs.evolve(begun, verb="got")
 
 
 def test_a_counterexample_tells_the_story_of_its_key() -> None:

@@ -15,6 +15,7 @@ import trio
 
 from dht.author import Author
 from dht.config import Config
+from dht.core.outcomes import GetOutcome
 from dht.errors import InternalError, LocalError, NodeClosed, NoPeers, QuorumNotReached
 from dht.identity import Identity
 from dht.shell.node import Node
@@ -22,8 +23,10 @@ from dht.testing import (
     Crash,
     Cut,
     Fault,
+    History,
     LinkModel,
     Partition,
+    RecordedNode,
     Silence,
     SimulatedNetwork,
     Skew,
@@ -418,6 +421,51 @@ def test_a_diary_says_how_an_operation_failed_or_that_nobody_knows(
     told = [(each.ended_at is None, each.error) for each in network.history.operations]
     assert told == [(True, ""), (False, "QuorumNotReached"), (False, "LocalError")]
     assert network.history.operations[1].version is not None
+
+
+class Poor:
+    """A node of a network in which every record has one copy."""
+
+    async def fetch(self, key: str, **_: Any) -> GetOutcome:
+        raise QuorumNotReached(f"1 owner holds {key}", f"outcome of {key}")
+
+
+def test_many_that_miss_their_quorum_are_one_error_with_all_outcomes(
+    network: SimulatedNetwork,
+) -> None:
+    node = RecordedNode(Poor(), History(), name="poor", overlay="structured")  # type: ignore[arg-type]
+    with pytest.raises(QuorumNotReached, match="1 owner holds a") as caught:
+        network.run(partial(node.get_many, ["a", "b"], quorum=2))
+    assert caught.value.outcomes == {"a": "outcome of a", "b": "outcome of b"}
+
+
+def test_a_recorded_node_refuses_one_text_for_many_keys(network: SimulatedNetwork) -> None:
+    node = network.recorded(network.run(network.add_node))
+    with pytest.raises(LocalError, match="for one there is get"):
+        network.run(node.get_many, "here")
+
+
+def test_a_diary_holds_each_operation_once(network: SimulatedNetwork) -> None:
+    node = network.recorded(network.run(network.add_node))
+    assert network.recorded(node) is node
+
+
+@pytest.mark.parametrize(("key", "ttl"), [(5, 60.0), ("key", "60"), ("key", -1.0)])
+def test_what_the_node_refuses_for_its_arguments_is_in_no_diary(
+    network: SimulatedNetwork, key: Any, ttl: Any
+) -> None:
+    node = network.run(network.add_node)
+    recorded = network.recorded(node)
+    said = []
+    for face in (node, recorded):
+        with pytest.raises(LocalError) as caught:
+            network.run(partial(face.put, key, b"value", ttl=ttl))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    network.run(recorded.put, "key", b"value")
+    network.run(recorded.get, "key")
+    assert check(network.history) == ()
+    assert len(network.history.operations) == 2
 
 
 def test_a_diary_knows_what_was_only_searched_for(network: SimulatedNetwork) -> None:
