@@ -7,6 +7,7 @@ is checked. A subclass adds rules of its own program, and what must hold of it.
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 import trio
@@ -66,6 +67,7 @@ class NetworkMachine(RuleBasedStateMachine):
 
     def run(self, async_fn: Callable[[*_Ts], Awaitable[_T]], *args: *_Ts, **options: Any) -> _T:
         """``SimulatedNetwork.run``."""
+        __tracebackhide__ = True
         return self.network.run(async_fn, *args, **options)
 
     def begin(self) -> None:
@@ -87,8 +89,7 @@ class NetworkMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_forbidden_happened(self) -> None:
         """What ``dht.testing.check`` says."""
-        if self._open:
-            assert_kept(self.network.history)
+        assert_kept(self.network.history)
 
     def teardown(self) -> None:
         """Heals, settles, reads back and checks; unless the run has failed already."""
@@ -107,7 +108,7 @@ class NetworkMachine(RuleBasedStateMachine):
         for number in range(network.count):
             if not network.is_up(network.node(number)):
                 self.run(network.restart, network.node(number))
-        self.run(network.settle)
+        self.run(network.settle, timeout_s=inf)  # as long as its config makes that
         for node in network.nodes:
             for key in self.keys:
                 self.run(network.recorded(node).get, key)
@@ -135,13 +136,13 @@ class NetworkMachine(RuleBasedStateMachine):
         with suppress(NoPeers, QuorumNotReached, VersionConflict):
             self.run(self.network.recorded(self._running(node)).delete, self._key(key))
 
-    @precondition(lambda self: self._open and len(self.network.nodes) > 1)
+    @precondition(lambda self: len(self.network.nodes) > 1)
     @rule(node=_NUMBERS)
     def crash(self, node: int) -> None:
         """A node dies; the last one stays."""
         self.network.crash(self._running(node))
 
-    @precondition(lambda self: self._open and len(self.network.nodes) < self.network.count)
+    @precondition(lambda self: len(self.network.nodes) < self.network.count)
     @rule(node=_NUMBERS)
     def restart(self, node: int) -> None:
         """One that died comes back."""

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from dht import NoPeers
+from dht import Config, NoPeers
 from dht.testing import HistoryViolated, NetworkMachine
 from dht.testing.history import Operation, Verb
+from dht.testing.running import CALL_MAX_S
 
 QUICK = settings(
     max_examples=3,
@@ -54,11 +55,26 @@ def test_a_machine_is_extended_by_a_subclass() -> None:
 
         @invariant()
         def small(self) -> None:
-            assert not self._open or self.network.count == 2
+            assert self.network.count == 2
 
     # Hypothesis leaves some of the rules out of an example, this one out of about every second.
     run(Extended, settings(QUICK, max_examples=20))
     assert seen
+
+
+def test_a_machine_settles_as_long_as_its_config_takes() -> None:
+    """With the default's upkeep once an hour that is longer than a call may take."""
+    finished: list[float] = []
+
+    class Slow(NetworkMachine):
+        nodes = 1
+        config = Config(encrypted=False)
+
+        def verify(self) -> None:
+            finished.append(self.network.now)
+
+    run(Slow, settings(QUICK, max_examples=1))
+    assert min(finished) > CALL_MAX_S
 
 
 def test_what_is_forbidden_is_found_and_the_network_is_closed() -> None:

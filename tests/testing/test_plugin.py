@@ -16,6 +16,11 @@ def test_plain(dht_network):
     node = dht_network.run(dht_network.add_node)
     assert dht_network.seed == "a number"
 
+def test_within(dht_network):
+    async def fail():
+        raise ValueError("within")
+    dht_network.run(fail)
+
 def test_other():
     assert False
 """
@@ -59,8 +64,11 @@ def test_a_failed_test_says_how_to_see_it_again_and_that_line_does(tmp_path: Pat
     said = run_pytest(tmp_path, FAILING)
     [seed] = re.findall(r"^dht: --dht-seed=(\d+)$", said, re.MULTILINE)
     assert re.findall("replay: .*", said) == [
-        f'replay: pytest "test_it.py::test_plain" --dht-seed={seed}'
+        f'replay: pytest "test_it.py::{name}" --dht-seed={seed}'
+        for name in ("test_plain", "test_within")
     ]
+    assert "ValueError: within" in said
+    assert "GuestRun" not in said, "how it is run is of no interest"
     again = run_pytest(tmp_path, FAILING, "test_it.py::test_plain", f"--dht-seed={seed}")
     assert f"assert {seed} == 'a number'" in said
     assert f"assert {seed} == 'a number'" in again
