@@ -172,6 +172,13 @@ class History:
         """For the reader."""
         self._mark(MarkKind.NOTE, at, text)
 
+    def disturbance_since(self, place: int) -> Mark | None:
+        """The first entry from this place on that says that something goes wrong."""
+        for entry in self.entries[place:]:
+            if isinstance(entry, Mark) and entry.kind in {MarkKind.FAULT, MarkKind.LOSS}:
+                return entry
+        return None
+
     def _mark(self, kind: MarkKind, at: float, text: str, node_id: Key | None = None) -> None:
         self.entries.append(Mark(kind=kind, at=at, text=text, node_id=node_id))
 
