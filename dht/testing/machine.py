@@ -10,6 +10,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
+import attrs
 import trio
 
 from ..config import Config
@@ -74,7 +75,8 @@ class NetworkMachine(RuleBasedStateMachine):
         """The nodes are there, and nothing has happened yet."""
 
     def verify(self) -> None:
-        """Everything has healed and settled, and every key was read back."""
+        """Everything has healed and settled, and every key was read back. What is read here from
+        ``recorded`` nodes is checked afterwards."""
 
     # ---- the life of a run ----
 
@@ -100,6 +102,7 @@ class NetworkMachine(RuleBasedStateMachine):
             if sys.exc_info()[1] is None:
                 self._settle()
                 self.verify()
+                assert_kept(self.network.history)
         finally:
             self.network.close()
 
@@ -165,11 +168,7 @@ class NetworkMachine(RuleBasedStateMachine):
     @rule(percent=st.integers(1, 30))
     def lose(self, percent: int) -> None:
         """So many of a hundred datagrams get lost."""
-        self.network.links = LinkModel(
-            rtt_median_s=self.links.rtt_median_s,
-            rtt_mean_s=self.links.rtt_mean_s,
-            loss=percent / 100,
-        )
+        self.network.links = attrs.evolve(self.links, loss=percent / 100)
 
     @rule()
     def heal(self) -> None:

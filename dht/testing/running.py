@@ -155,7 +155,7 @@ class GuestRun:
             self._call = None
         if not call.ended:  # the whole run broke down
             raise self._ended[0].error
-        self._raise_failure()
+        self._raise_failure(call.error)
         if call.error is not None:
             raise call.error
         if not call.returned:
@@ -172,7 +172,7 @@ class GuestRun:
         self._closing.set()
         self._step_until(lambda: False)
         self._ended[0].unwrap()
-        self._raise_failure()
+        self._raise_failure(*self._failures[1:])
 
     # ---- inside ----
 
@@ -240,10 +240,14 @@ class GuestRun:
         finally:
             self._scopes.remove(scope)
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, *others: BaseException | None) -> None:
+        """The first that is waiting. ``others`` have no later call that could raise them."""
         __tracebackhide__ = True
         if self._failures:
-            raise self._failures.pop(0)
+            failure = self._failures.pop(0)
+            for other in filter(None, others):
+                failure.add_note(f"beside it {other!r} was raised")
+            raise failure
 
     def _check_open(self) -> None:
         if self.over:

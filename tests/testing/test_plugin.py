@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dht.testing.plugin import _quoted
+
 ROOT = Path(__file__).parents[2]
 
 FAILING = """
@@ -75,6 +77,14 @@ def test_a_failed_test_says_how_to_see_it_again_and_that_line_does(tmp_path: Pat
     assert "1 failed" in again
 
 
+@pytest.mark.parametrize("nodeid", ["t.py::test[a b]", "t.py::test[$HOME `x` \\ \"y\" 'z']"])
+def test_the_line_that_replays_is_one_for_a_shell(nodeid: str) -> None:
+    line = f"printf %s {_quoted(nodeid)}"
+    assert subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout == (
+        nodeid.encode()
+    )
+
+
 def test_a_seed_repeats_what_hypothesis_drew_for_tests_of_networks(tmp_path: Path) -> None:
     first = run_pytest(tmp_path, DRAWN)
     [seed] = re.findall(r"--dht-seed=(\d+)", first)
@@ -126,7 +136,7 @@ class Failing(NetworkMachine):
 
     @rule(number=st.integers())
     def fail(self, number):
-        assert number < 1000
+        assert number is None
 
 TestFailing = Failing.TestCase
 TestFailing.settings = settings(

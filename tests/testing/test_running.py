@@ -133,6 +133,26 @@ def test_what_a_task_raised_and_no_call_heard_of_is_raised_at_the_end() -> None:
     assert can_run_trio()
 
 
+def test_of_several_failures_none_is_lost() -> None:
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise IndexError("call")
+
+    network = SimulatedNetwork(1)
+    network.start_soon(fails, KeyError("task"))
+    with pytest.raises(KeyError, match="task") as caught:
+        network.run(fail_at_the_end)
+    assert caught.value.__notes__ == ["beside it IndexError('call') was raised"]
+    errors = [KeyError(number) for number in range(3)]
+    for error in errors:
+        network.start_soon(fails, error)
+    with pytest.raises(KeyError) as caught:
+        network.close()
+    assert len(caught.value.__notes__) == 2
+
+
 def test_a_block_that_fails_leaves_no_run_behind() -> None:
     with pytest.raises(ZeroDivisionError), SimulatedNetwork(1) as network:  # noqa: PT012
         network.start_soon(trio.sleep_forever)
