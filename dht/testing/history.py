@@ -132,6 +132,9 @@ class History:
     nodes from ``SimulatedNetwork.recorded`` and the network itself do."""
 
     entries: list[Operation | Mark] = attrs.field(factory=list)
+    #: How many entries there were when an operation ended, by its number: what happened at one and
+    #: the same moment, as between two calls of ``run``, happened in this order.
+    ends: dict[int, int] = attrs.field(factory=dict, repr=False)
     #: Clocks are so wrong that puts may be stamped anew: versions are then not held to anything.
     restamps: bool = False
 
@@ -149,6 +152,7 @@ class History:
         """It ended: ``seen`` are the fields that are known now, as ``version``."""
         begun = self.entries[number]
         assert isinstance(begun, Operation)
+        self.ends[number] = len(self.entries)
         self.entries[number] = attrs.evolve(begun, ended_at=at, error=error, **seen)
 
     def fault(self, at: float, text: str) -> None:
@@ -172,12 +176,10 @@ class History:
         """For the reader."""
         self._mark(MarkKind.NOTE, at, text)
 
-    def disturbance_since(self, place: int) -> Mark | None:
-        """The first entry from this place on that says that something goes wrong."""
-        for entry in self.entries[place:]:
-            if isinstance(entry, Mark) and entry.kind in {MarkKind.FAULT, MarkKind.LOSS}:
-                return entry
-        return None
+    def disturbed_since(self, place: int) -> bool:
+        """Does an entry from this place on say that something goes wrong?"""
+        wrong = {MarkKind.FAULT, MarkKind.LOSS}
+        return any(isinstance(each, Mark) and each.kind in wrong for each in self.entries[place:])
 
     def _mark(self, kind: MarkKind, at: float, text: str, node_id: Key | None = None) -> None:
         self.entries.append(Mark(kind=kind, at=at, text=text, node_id=node_id))
@@ -336,16 +338,17 @@ class _Judge:
 
 
 def _events(history: History) -> list[tuple[float, bool, int, Operation | Mark]]:
-    """Beginnings and ends in time. At one moment what begins comes first: that demands less."""
-    events: list[tuple[float, bool, int, Operation | Mark]] = []
+    """Beginnings and ends in time, and at one moment as they were written down. An end that nobody
+    wrote down comes last there: that demands less."""
+    events: list[tuple[float, int, bool, int, Operation | Mark]] = []
     for number, entry in enumerate(history.entries):
-        if isinstance(entry, Mark):
-            events.append((entry.at, False, number, entry))
-        else:
-            events.append((entry.began_at, False, number, entry))
-            if entry.ended_at is not None:
-                events.append((entry.ended_at, True, number, entry))
-    return sorted(events, key=lambda event: event[:3])
+        began_at = entry.at if isinstance(entry, Mark) else entry.began_at
+        events.append((began_at, number, True, number, entry))
+        if isinstance(entry, Operation) and entry.ended_at is not None:
+            place = history.ends.get(number, len(history.entries))
+            events.append((entry.ended_at, place, False, number, entry))
+    events.sort(key=lambda event: event[:4])
+    return [(at, not begins, number, entry) for at, _, begins, number, entry in events]
 
 
 def _is_over(write: Operation, at: float) -> bool:

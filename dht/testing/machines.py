@@ -11,6 +11,7 @@ from ..config import Config
 from ..contacts import Address, Introducer
 from ..errors import LocalError
 from ..identity import Identity
+from ..keyspace import Key
 from ..network import Network
 from ..shell.node import OVERLAYS, Node
 from .wire import VirtualClock, VirtualPort
@@ -41,7 +42,7 @@ class Machine:
     options: dict[str, Any]
     starts: int = 0
     port: VirtualPort | None = None
-    #: Is ``node`` the one of this start, rather than the one that died?
+    #: Is ``node`` the one of this start, rather than one that has crashed?
     joined: bool = False
     #: The node of its last start that came so far.
     node: Node | None = None
@@ -52,6 +53,12 @@ class Machine:
     def name(self) -> str:
         """What it is called in histories."""
         return f"node {self.number}"
+
+    @property
+    def id(self) -> Key:
+        """The id of its nodes, all of them."""
+        identity: Identity = self.options["identity"]
+        return identity.id
 
     @property
     def up(self) -> bool:

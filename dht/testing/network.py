@@ -323,7 +323,13 @@ class SimulatedNetwork:
                 machine.node, machine.joined = node, True
                 yield node
         finally:
+            if machine.port is port and machine.joined and not self._is_closing:
+                self.history.lost(self.now, machine.id, f"{machine.name} is closed")
             port.close()
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._all_gone is not None or (self._guest is not None and self._guest.closing)
 
     def _introducers(self, newcomer: Machine) -> tuple[Contact, ...]:
         of_network = [
@@ -405,6 +411,7 @@ class SimulatedNetwork:
         assert machine.port is not None
         assert machine.port.pump is not None
         self.history.lost(self.now, node.id, f"crash of {machine.name}")
+        machine.joined = False
         machine.port.close()  # first: a dead process says no goodbye
         machine.port.pump.close()
         machine.clock.wake()
@@ -514,20 +521,17 @@ class SimulatedNetwork:
         await play(self, faults)
 
     async def settle(self) -> None:
-        """``heal``, and the time that upkeep takes until every key reads as its newest version.
+        """``heal``, and the time that upkeep takes until every key reads as its newest version;
+        again, if something goes wrong meanwhile.
 
         From here on ``check`` holds the network to that, as long as nothing goes wrong again.
-        Raises ``LocalError`` if something goes wrong meanwhile.
         """
-        self.heal()
-        known = len(self.history.entries)
-        configs = [machine.options["config"] for machine in self._machines] or [self.config]
-        await trio.sleep(max(map(settle_s, configs)))
-        if disturbance := self.history.disturbance_since(known):
-            raise LocalError(
-                f"nothing settles while something goes wrong, as did at {disturbance.at:.3f} s: "
-                f"{disturbance.text}; wait until all faults have been played"
-            )
+        known = -1
+        while known < 0 or self.history.disturbed_since(known):
+            self.heal()
+            known = len(self.history.entries)
+            configs = [machine.options["config"] for machine in self._machines] or [self.config]
+            await trio.sleep(max(map(settle_s, configs)))
         self.history.settled(self.now)
 
 

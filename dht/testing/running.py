@@ -116,6 +116,11 @@ class GuestRun:
         """Has it ended? Then nothing can be called in it any more."""
         return bool(self._ended)
 
+    @property
+    def closing(self) -> bool:
+        """Is every task being ended?"""
+        return self._closing.is_set()
+
     def fail(self, error: BaseException) -> None:
         """Something went wrong that belongs to no call: the one under way, or the next, ends."""
         self._failures.append(error)

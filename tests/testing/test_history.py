@@ -178,6 +178,15 @@ def test_a_write_whose_end_nobody_knows_is_no_excuse_for_ever() -> None:
     assert "found nothing at 'k'" in sentence
 
 
+def test_what_happens_at_the_moment_in_which_a_read_has_ended_does_not_excuse_it() -> None:
+    """As between two calls of ``run``, where time stands still."""
+    crash: Callable[[Diary], None] = lambda diary: diary.history.lost(  # noqa: E731
+        diary.now + 0.5, HOLDERS[0].id, "crash"
+    )
+    assert len(found(put(b"1", 1), Diary.settle, get(None), crash)) == 1
+    assert found(put(b"1", 1), Diary.settle, crash, get(None)) == []
+
+
 def test_a_search_may_miss_what_is_there() -> None:
     assert found(put(b"1", 1), Diary.settle, get(None, searched=True)) == []
 
