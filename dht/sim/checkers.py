@@ -23,6 +23,7 @@ from typing import final
 import attrs
 
 from ..contacts import Contact
+from ..core.arguments import DEFAULT_TTL_S
 from ..core.events import OperationFinished
 from ..core.outcomes import PutOutcome
 from ..errors import QuorumNotReached, VersionConflict
@@ -112,8 +113,10 @@ class History:
     ) -> Write:
         """A put (or, without a value, a delete) begins. Hand the result to ``end_write``."""
         kind, key, author = slot
-        if ttl_s is None or value is None:
-            ttl_s = ttl_max_s(kind, tombstone=value is None)
+        if value is None:
+            ttl_s = ttl_max_s(kind, tombstone=True)
+        elif ttl_s is None:
+            ttl_s = DEFAULT_TTL_S
         newest = self.newest_acknowledged(slot)
         write = Write(
             number=len(self._writes),
@@ -227,18 +230,22 @@ class History:
         then it cannot be demanded any more.
         """
         self.check_read(now, slot, record, reader=reader)
-        newest = self.newest_acknowledged(slot, lost=lost)
-        if newest is None or newest.version is None:
-            return
         kind, key, _ = slot
         if record is not None:
-            if kind is not Kind.CONTENT and (record.version, False) < _order(newest):
+            # What has ended no longer hides an older one that lives longer.
+            newest = self.newest_acknowledged(
+                slot, lost=lambda write: now >= write.expires_from or lost(write)
+            )
+            if newest and kind is not Kind.CONTENT and (record.version, False) < _order(newest):
                 self._violate(
                     now,
                     f"{reader} read version {record.version} of {key}, though {newest} is newer",
                 )
-        elif (
-            newest.value is not None
+            return
+        newest = self.newest_acknowledged(slot, lost=lost)
+        if (
+            newest is not None
+            and newest.value is not None
             and now < newest.expires_from
             and not self._may_be_deleted(slot, newest)
         ):

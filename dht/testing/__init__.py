@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .history import History as History
     from .history import HistoryViolated as HistoryViolated
     from .history import Operation as Operation
+    from .history import Verb as Verb
     from .history import Violation as Violation
     from .history import assert_kept as assert_kept
     from .history import check as check
@@ -49,7 +50,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "..sim.faults": ("Crash", "Cut", "Fault", "Partition", "Silence", "Skew", "Suspend"),
     "..sim.links": ("WIDE_AREA", "LinkModel"),
-    ".history": ("History", "HistoryViolated", "Operation", "Violation", "assert_kept", "check"),
+    ".history": (
+        *("History", "HistoryViolated", "Operation", "Verb", "Violation"),
+        *("assert_kept", "check"),
+    ),
     ".machine": ("NetworkMachine",),
     ".network": ("QUICK_CONFIG", "SimulatedNetwork"),
     ".recording": ("RecordedNode",),

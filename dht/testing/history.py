@@ -14,6 +14,7 @@ import attrs
 from ..author import AuthorId
 from ..config import CLOCK_TOLERANCE_S
 from ..contacts import Contact
+from ..errors import LocalError
 from ..keyspace import Key, key_bytes, plain_key, signed_key
 from ..records import Kind, Record, Slot
 from ..sim import checkers
@@ -43,7 +44,7 @@ class Operation:
     """
 
     node: str
-    verb: Verb
+    verb: Verb = attrs.field(converter=Verb)
     key: str | bytes | Key
     kind: Kind = Kind.PLAIN
     author: AuthorId | None = None
@@ -63,6 +64,13 @@ class Operation:
     def acknowledged(self) -> bool:
         """Has it ended without an error?"""
         return self.ended_at is not None and not self.error
+
+    @property
+    def is_versioned(self) -> bool:
+        """Is it about something that has a version? Content and what was not found have none."""
+        return self.kind is not Kind.CONTENT and (
+            self.verb is not Verb.GET or self.value is not None
+        )
 
     @property
     def slot(self) -> Slot:
@@ -124,6 +132,9 @@ class History:
     nodes from ``SimulatedNetwork.recorded`` and the network itself do."""
 
     entries: list[Operation | Mark] = attrs.field(factory=list)
+    #: How many entries there were when an operation ended, by its number: what happened at one and
+    #: the same moment, as between two calls of ``run``, happened in this order.
+    ends: dict[int, int] = attrs.field(factory=dict, repr=False)
     #: Clocks are so wrong that puts may be stamped anew: versions are then not held to anything.
     restamps: bool = False
 
@@ -141,6 +152,7 @@ class History:
         """It ended: ``seen`` are the fields that are known now, as ``version``."""
         begun = self.entries[number]
         assert isinstance(begun, Operation)
+        self.ends[number] = len(self.entries)
         self.entries[number] = attrs.evolve(begun, ended_at=at, error=error, **seen)
 
     def fault(self, at: float, text: str) -> None:
@@ -164,6 +176,11 @@ class History:
         """For the reader."""
         self._mark(MarkKind.NOTE, at, text)
 
+    def disturbed_since(self, place: int) -> bool:
+        """Does an entry from this place on say that something goes wrong?"""
+        wrong = {MarkKind.FAULT, MarkKind.LOSS}
+        return any(isinstance(each, Mark) and each.kind in wrong for each in self.entries[place:])
+
     def _mark(self, kind: MarkKind, at: float, text: str, node_id: Key | None = None) -> None:
         self.entries.append(Mark(kind=kind, at=at, text=text, node_id=node_id))
 
@@ -183,15 +200,16 @@ class Violation:
 
 
 def check(history: History) -> tuple[Violation, ...]:
-    """Everything in it that is not allowed, in order; empty is good.
+    """Everything in it that is not allowed, in order; empty is good. ``LocalError`` for a history
+    that nobody could judge.
 
     * A read finds a value that was written to that key, not past its end, and not under a higher
       version than its writer was told.
     * In a network in which nothing has gone wrong so far, an acknowledged write has a version above
       those that had been acknowledged for its key when it began.
     * After ``settled``, while nothing goes wrong again and nobody writes to the key: a read finds
-      the newest acknowledged version, or something newer that somebody tried to write; unless all
-      who stored it have lost it since, or it was a search that may miss it.
+      the newest acknowledged version, or something newer that somebody tried to write; unless it
+      is past its end, or all who stored it have lost it since, or it was a search that may miss it.
 
     Not promised, and not checked: that a read during faults, or beside a write, sees the newest
     version; nor that the reads of one reader never go back then.
@@ -223,6 +241,7 @@ class _Judge:
     _lost_at: dict[Key, float] = attrs.field(factory=dict)
     _calm: bool = True
     _settled_at: float | None = None
+    _under_way: dict[int, Operation] = attrs.field(factory=dict)
     # Slots of which nothing can be demanded: written to since, or held by who searches only.
     _moving: set[Slot] = attrs.field(factory=set)
     _searched: set[Slot] = attrs.field(factory=set)
@@ -248,7 +267,9 @@ class _Judge:
     def _mark(self, mark: Mark) -> None:
         if mark.kind is MarkKind.SETTLED:
             self._settled_at = mark.at
-            self._moving.clear()
+            self._moving = {
+                begun.slot for begun in self._under_way.values() if not _is_over(begun, mark.at)
+            }
         elif mark.kind is not MarkKind.NOTE:
             self._calm, self._settled_at = False, None
             if mark.node_id is not None:
@@ -259,13 +280,19 @@ class _Judge:
             return
         slot = begun.slot
         self._moving.add(slot)
+        self._under_way[number] = begun
         if begun.searched:
             self._searched.add(slot)
         value = begun.value if begun.verb is Verb.PUT else None
         self._writes[number] = self._checker.begin_write(at, slot, value, ttl_s=begun.ttl_s)
 
     def _end(self, at: float, number: int, ended: Operation) -> None:
+        if ended.acknowledged and ended.version is None and ended.is_versioned:
+            raise LocalError(
+                f"what was written or found has a version: History.end(..., version=) of {ended}"
+            )
         if ended.verb is not Verb.GET:
+            del self._under_way[number]
             self._checker.conclude_write(
                 at,
                 self._writes[number],
@@ -311,16 +338,22 @@ class _Judge:
 
 
 def _events(history: History) -> list[tuple[float, bool, int, Operation | Mark]]:
-    """Beginnings and ends in time. At one moment what begins comes first: that demands less."""
-    events: list[tuple[float, bool, int, Operation | Mark]] = []
+    """Beginnings and ends in time, and at one moment as they were written down. An end that nobody
+    wrote down comes last there: that demands less."""
+    events: list[tuple[float, int, bool, int, Operation | Mark]] = []
     for number, entry in enumerate(history.entries):
-        if isinstance(entry, Mark):
-            events.append((entry.at, False, number, entry))
-        else:
-            events.append((entry.began_at, False, number, entry))
-            if entry.ended_at is not None:
-                events.append((entry.ended_at, True, number, entry))
-    return sorted(events, key=lambda event: event[:3])
+        began_at = entry.at if isinstance(entry, Mark) else entry.began_at
+        events.append((began_at, number, True, number, entry))
+        if isinstance(entry, Operation) and entry.ended_at is not None:
+            place = history.ends.get(number, len(history.entries))
+            events.append((entry.ended_at, place, False, number, entry))
+    events.sort(key=lambda event: event[:4])
+    return [(at, not begins, number, entry) for at, _, begins, number, entry in events]
+
+
+def _is_over(write: Operation, at: float) -> bool:
+    """Can a write that has not ended have no effect any more? It was cancelled, maybe long ago."""
+    return write.ended_at is None and at > write.began_at + checkers.WRITE_MAX_S
 
 
 def _record(read: Operation) -> Record | None:

@@ -7,8 +7,10 @@ is checked. A subclass adds rules of its own program, and what must hold of it.
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
+import attrs
 import trio
 
 from ..config import Config
@@ -66,13 +68,15 @@ class NetworkMachine(RuleBasedStateMachine):
 
     def run(self, async_fn: Callable[[*_Ts], Awaitable[_T]], *args: *_Ts, **options: Any) -> _T:
         """``SimulatedNetwork.run``."""
+        __tracebackhide__ = True
         return self.network.run(async_fn, *args, **options)
 
     def begin(self) -> None:
         """The nodes are there, and nothing has happened yet."""
 
     def verify(self) -> None:
-        """Everything has healed and settled, and every key was read back."""
+        """Everything has healed and settled, and every key was read back. What is read here from
+        ``recorded`` nodes is checked afterwards."""
 
     # ---- the life of a run ----
 
@@ -87,8 +91,7 @@ class NetworkMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_forbidden_happened(self) -> None:
         """What ``dht.testing.check`` says."""
-        if self._open:
-            assert_kept(self.network.history)
+        assert_kept(self.network.history)
 
     def teardown(self) -> None:
         """Heals, settles, reads back and checks; unless the run has failed already."""
@@ -99,6 +102,7 @@ class NetworkMachine(RuleBasedStateMachine):
             if sys.exc_info()[1] is None:
                 self._settle()
                 self.verify()
+                assert_kept(self.network.history)
         finally:
             self.network.close()
 
@@ -107,7 +111,7 @@ class NetworkMachine(RuleBasedStateMachine):
         for number in range(network.count):
             if not network.is_up(network.node(number)):
                 self.run(network.restart, network.node(number))
-        self.run(network.settle)
+        self.run(network.settle, timeout_s=inf)  # as long as its config makes that
         for node in network.nodes:
             for key in self.keys:
                 self.run(network.recorded(node).get, key)
@@ -135,13 +139,13 @@ class NetworkMachine(RuleBasedStateMachine):
         with suppress(NoPeers, QuorumNotReached, VersionConflict):
             self.run(self.network.recorded(self._running(node)).delete, self._key(key))
 
-    @precondition(lambda self: self._open and len(self.network.nodes) > 1)
+    @precondition(lambda self: len(self.network.nodes) > 1)
     @rule(node=_NUMBERS)
     def crash(self, node: int) -> None:
         """A node dies; the last one stays."""
         self.network.crash(self._running(node))
 
-    @precondition(lambda self: self._open and len(self.network.nodes) < self.network.count)
+    @precondition(lambda self: len(self.network.nodes) < self.network.count)
     @rule(node=_NUMBERS)
     def restart(self, node: int) -> None:
         """One that died comes back."""
@@ -164,11 +168,7 @@ class NetworkMachine(RuleBasedStateMachine):
     @rule(percent=st.integers(1, 30))
     def lose(self, percent: int) -> None:
         """So many of a hundred datagrams get lost."""
-        self.network.links = LinkModel(
-            rtt_median_s=self.links.rtt_median_s,
-            rtt_mean_s=self.links.rtt_mean_s,
-            loss=percent / 100,
-        )
+        self.network.links = attrs.evolve(self.links, loss=percent / 100)
 
     @rule()
     def heal(self) -> None:

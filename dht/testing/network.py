@@ -20,13 +20,13 @@ from ..contacts import Address, Contact, HostName, Introducer, is_reachable, par
 from ..errors import LocalError
 from ..identity import Identity
 from ..network import Network
-from ..shell.node import OVERLAYS, Node, run_node
+from ..shell.node import Node, run_node
 from ..shell.opening import PathLike, introducers_of
 from ..sim.faults import Fault
 from ..sim.links import WIDE_AREA, LinkModel
 from ..sim.scenario import SCENARIO_CONFIG, settle_s
 from .history import History
-from .machines import Life, Machine
+from .machines import Life, Machine, apart, refuse_what_cannot_be
 from .recording import RecordedNode
 from .running import CALL_MAX_S, Dice, GuestRun
 from .schedule import play
@@ -91,6 +91,7 @@ class SimulatedNetwork:
         ``functools.partial`` passes keywords. Raises ``TimeoutError`` after ``timeout_s`` virtual
         seconds: nothing waits for ever here. What a ``start_soon`` task raised is raised too.
         """
+        __tracebackhide__ = True
         return self._driver().call(async_fn, args, timeout_s=timeout_s)
 
     def start_soon(
@@ -173,7 +174,8 @@ class SimulatedNetwork:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """The nodes that run, in the order in which they were first opened."""
-        return tuple(each.node for each in self._machines if each.up and each.node is not None)
+        joined = [each for each in self._machines if each.up and each.joined]
+        return tuple(each.node for each in joined if each.node is not None)
 
     @asynccontextmanager
     async def open_node(
@@ -224,7 +226,7 @@ class SimulatedNetwork:
         return node
 
     def is_up(self, node: _AnyNode) -> bool:
-        """Does it run? (It may be suspended, or cut off.)"""
+        """Does it run? (It may be suspended, cut off, or on its way back.)"""
         return self._machine_of(node).up
 
     async def add_node(self, listen: str | Iterable[str] = "0.0.0.0:0", **options: Any) -> Node:
@@ -247,9 +249,11 @@ class SimulatedNetwork:
         """So many nodes, one after the other."""
         return [await self.add_node(**options) for _ in range(count)]
 
-    def recorded(self, node: Node) -> RecordedNode:
+    def recorded(self, node: _AnyNode) -> RecordedNode:
         """The same node; whatever is asked of it through this face is in ``history``."""
         machine = self._machine_of(node)
+        if isinstance(node, RecordedNode):
+            return node
         return RecordedNode(
             node, self.history, name=machine.name, overlay=machine.options["overlay"]
         )
@@ -267,18 +271,12 @@ class SimulatedNetwork:
         overlay: str,
         config: Config | None,
     ) -> Machine:
-        if data_dir is not None or not (identity is None or isinstance(identity, Identity)):
-            raise LocalError(
-                "a simulated node touches no disk: leave data_dir out, and pass identity= a "
-                "dht.Identity; restart() brings a node back as who it was"
-            )
         if config is None:
             sealed = self.config.encrypted or network.is_secret
             config = attrs.evolve(self.config, encrypted=sealed)
-        if network.is_secret and not config.encrypted:
-            raise LocalError("Config(encrypted=False) keeps no secret: leave network_key out")
-        if overlay not in OVERLAYS:
-            raise LocalError(f"overlay is one of {', '.join(OVERLAYS)}, got {overlay!r}")
+        refuse_what_cannot_be(
+            network=network, overlay=overlay, identity=identity, data_dir=data_dir, config=config
+        )
         known = None if bootstrap is None else introducers_of(bootstrap, config)
         for each in known or ():
             if isinstance(each, HostName):
@@ -310,7 +308,7 @@ class SimulatedNetwork:
     @asynccontextmanager
     async def _running(self, machine: Machine) -> AsyncIterator[Node]:
         port = self._wire.open_port(machine.endpoint, machine.addresses, machine.clock)
-        machine.port = port
+        machine.port, machine.joined = port, False
         machine.starts += 1
         known = self._introducers(machine) if machine.bootstrap is None else machine.bootstrap
         try:
@@ -322,10 +320,16 @@ class SimulatedNetwork:
                 network=machine.network,
                 **machine.options,
             ) as node:
-                machine.node = node
+                machine.node, machine.joined = node, True
                 yield node
         finally:
+            if machine.port is port and machine.joined and not self._is_closing:
+                self.history.lost(self.now, machine.id, f"{machine.name} is closed")
             port.close()
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._all_gone is not None or (self._guest is not None and self._guest.closing)
 
     def _introducers(self, newcomer: Machine) -> tuple[Contact, ...]:
         of_network = [
@@ -387,10 +391,14 @@ class SimulatedNetwork:
             self._failure = self._failure or error
 
     def _machine_of(self, node: _AnyNode) -> Machine:
-        for machine in self._machines:
-            if machine.node is not None and machine.node.id == node.id:
-                return machine
-        raise LocalError(f"{node!r} is no node of this network")
+        if not isinstance(node, Node | RecordedNode):
+            raise LocalError(f"a node is what add_node() or node(0) returned, got {node!r}")
+        plain = node.node if isinstance(node, RecordedNode) else node
+        found = [each for each in self._machines if each.node and each.node.id == node.id]
+        if not found:
+            raise LocalError(f"{node!r} is no node of this network")
+        # One identity may have been opened twice: that very node, or else the last one.
+        return max(found, key=lambda machine: (machine.node is plain, machine.number))
 
     # ---- faults ----
 
@@ -403,6 +411,7 @@ class SimulatedNetwork:
         assert machine.port is not None
         assert machine.port.pump is not None
         self.history.lost(self.now, node.id, f"crash of {machine.name}")
+        machine.joined = False
         machine.port.close()  # first: a dead process says no goodbye
         machine.port.pump.close()
         machine.clock.wake()
@@ -433,6 +442,8 @@ class SimulatedNetwork:
         """Its machine sleeps like a closed laptop, until ``wake``: nothing gets in or out, no timer
         fires. Tasks of your program go on, and wait."""
         machine = self._machine_of(node)
+        if not machine.up:
+            raise LocalError(f"{machine.name} does not run, so it cannot sleep")
         self.history.fault(self.now, f"{machine.name} is suspended")
         machine.clock.sleep()
 
@@ -441,14 +452,19 @@ class SimulatedNetwork:
         self._machine_of(node).clock.wake()
 
     def partition(self, *groups: Iterable[_AnyNode], one_way: bool = False) -> None:
-        """Nodes reach only those of their own group; who is named in none is in the first.
+        """Nodes reach only those of their own group; who is named in none is in the first, so that
+        ``partition([], group)`` cuts a group off from all others.
 
         ``one_way``: an earlier group still gets through to a later one, and hears nothing back.
         Replaces the partition that was there before; without groups there is none any more.
         """
-        members = [[self._machine_of(node) for node in group] for group in groups]
+        if any(isinstance(group, Node | RecordedNode) for group in groups):
+            raise LocalError("a partition is between groups, as in partition([one, two], [three])")
+        members = apart([[self._machine_of(node) for node in group] for group in groups])
         if members:
-            named = " | ".join(", ".join(each.name for each in group) for group in members)
+            named = " | ".join(
+                ", ".join(each.name for each in group) or "all others" for group in members
+            )
             self.history.fault(self.now, f"partition: {named}{' (one way)' if one_way else ''}")
         endpoints = [[machine.endpoint for machine in group] for group in members]
         self._wire.links.partition(*endpoints, one_way=one_way)
@@ -505,13 +521,17 @@ class SimulatedNetwork:
         await play(self, faults)
 
     async def settle(self) -> None:
-        """``heal``, and the time that upkeep takes until every key reads as its newest version.
+        """``heal``, and the time that upkeep takes until every key reads as its newest version;
+        again, if something goes wrong meanwhile.
 
         From here on ``check`` holds the network to that, as long as nothing goes wrong again.
         """
-        self.heal()
-        configs = [machine.options["config"] for machine in self._machines] or [self.config]
-        await trio.sleep(max(map(settle_s, configs)))
+        known = -1
+        while known < 0 or self.history.disturbed_since(known):
+            self.heal()
+            known = len(self.history.entries)
+            configs = [machine.options["config"] for machine in self._machines] or [self.config]
+            await trio.sleep(max(map(settle_s, configs)))
         self.history.settled(self.now)
 
 

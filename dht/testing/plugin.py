@@ -5,6 +5,7 @@ nothing, for tests that do not ask for it.
 """
 
 # lazy imports: trio and the engine are loaded for those tests alone that use a fixture
+import re
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def pytest_runtest_makereport(
     """A test of ours that failed says how to see it again."""
     report = yield
     if report.failed and _is_ours(item):
-        line = f'replay: pytest "{item.nodeid}" --dht-seed={_seed(item.config)}'
+        line = f"replay: pytest {_quoted(item.nodeid)} --dht-seed={_seed(item.config)}"
         report.sections.append(("dht", line))
     return report
 
@@ -112,6 +113,11 @@ def _seed(config: pytest.Config) -> int:
             given = 0 if _is_derandomized() else SystemRandom().getrandbits(_SEED_BITS)
         config.stash[_SEED] = int(given)
     return config.stash[_SEED]
+
+
+def _quoted(nodeid: str) -> str:
+    """For a shell, also where a parameter of the test has a quote or a dollar in it."""
+    return '"' + re.sub(r'(["$`\\])', r"\\\1", nodeid) + '"'
 
 
 def _is_derandomized() -> bool:

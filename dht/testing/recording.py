@@ -1,11 +1,13 @@
 """A node that keeps a diary: the same face, and every question and answer in a ``History``."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar, final
 
 import trio
 
 from ..author import Author, AuthorId
+from ..core.arguments import checked_ttl_ms
 from ..core.outcomes import GetOutcome, PutOutcome
 from ..core.via import Structured, Via, search_via
 from ..errors import DHTError, QuorumNotReached, VersionConflict
@@ -101,23 +103,21 @@ class RecordedNode:
         self, keys: Iterable[Any], *, default: _T | None = None, **options: Any
     ) -> dict[Any, bytes | _T | None]:
         """``Node.get_many``, as far as one can see: one ``get`` for each."""
-        return {key: await self.get(key, default=default, **options) for key in list(keys)}
+        if isinstance(keys, str):  # refused, or it would be one for each letter
+            return await self.node.get_many(keys, default=default, **options)
+        outcomes = await _each({key: partial(self.fetch, key, **options) for key in list(keys)})
+        return {
+            key: default if outcome.record is None else outcome.record.value
+            for key, outcome in outcomes.items()
+        }
 
     async def put_many(
         self, items: Mapping[Any, bytes] | Iterable[tuple[Any, bytes]], **options: Any
     ) -> dict[Any, PutOutcome]:
         """``Node.put_many``, as far as one can see: one ``put`` for each."""
-        outcomes: dict[Any, PutOutcome] = {}
-        missed: list[QuorumNotReached] = []
-        for key, value in dict(items).items():
-            try:
-                outcomes[key] = await self.put(key, value, **options)
-            except QuorumNotReached as error:
-                missed.append(error)
-                outcomes[key] = error.outcome
-        if missed:
-            raise QuorumNotReached(str(missed[0]), missed[0].outcome, outcomes)
-        return outcomes
+        return await _each(
+            {key: partial(self.put, key, value, **options) for key, value in dict(items).items()}
+        )
 
     async def _write(
         self, begun: int, write: Callable[..., Awaitable[PutOutcome]], *args: Any, **options: Any
@@ -139,24 +139,41 @@ class RecordedNode:
         kind: Kind = Kind.PLAIN,
     ) -> int:
         signed = None if author is None else AuthorId.of(author)
-        return self._history.begin(
-            Operation(
-                node=self._name,
-                verb=verb,
-                key=key,
-                kind=kind if signed is None else Kind.SIGNED,
-                author=signed,
-                value=value,
-                ttl_s=options.get("ttl"),
-                began_at=trio.current_time(),
-                searched=self._is_search(options.get("via")) or options.get("fallback") is not None,
-            )
+        kind, ttl_s = kind if signed is None else Kind.SIGNED, options.get("ttl")
+        checked_ttl_ms(ttl_s, kind, tombstone=verb is Verb.DELETE)
+        begun = Operation(
+            node=self._name,
+            verb=verb,
+            key=key,
+            kind=kind,
+            author=signed,
+            value=value,
+            ttl_s=ttl_s,
+            began_at=trio.current_time(),
+            searched=self._is_search(options.get("via")) or options.get("fallback") is not None,
         )
+        _ = begun.slot  # Refused, as by the node itself, is what no history could be judged with.
+        return self._history.begin(begun)
 
     def _is_search(self, via: str | Via | None) -> bool:
         if via is None:
             return self._overlay == "unstructured"
         return not isinstance(search_via(via), Structured)
+
+
+async def _each(asked: Mapping[Any, Callable[[], Awaitable[Any]]]) -> dict[Any, Any]:
+    """One after the other. Those that missed their quorum are an error when all have ended."""
+    outcomes: dict[Any, Any] = {}
+    missed: list[QuorumNotReached] = []
+    for key, ask in asked.items():
+        try:
+            outcomes[key] = await ask()
+        except QuorumNotReached as error:
+            missed.append(error)
+            outcomes[key] = error.outcome
+    if missed:
+        raise QuorumNotReached(str(missed[0]), missed[0].outcome, outcomes)
+    return outcomes
 
 
 @final

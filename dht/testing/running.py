@@ -6,8 +6,9 @@ never waits for anything, so the host needs neither threads nor a loop of its ow
 """
 
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
 from random import Random
@@ -115,6 +116,11 @@ class GuestRun:
         """Has it ended? Then nothing can be called in it any more."""
         return bool(self._ended)
 
+    @property
+    def closing(self) -> bool:
+        """Is every task being ended?"""
+        return self._closing.is_set()
+
     def fail(self, error: BaseException) -> None:
         """Something went wrong that belongs to no call: the one under way, or the next, ends."""
         self._failures.append(error)
@@ -126,6 +132,7 @@ class GuestRun:
     ) -> None:
         """A task that lives on between calls, until the run is closed."""
         self._check_open()
+        _check_function(async_fn)
         assert self._nursery is not None
         self._nursery.start_soon(self._stay, async_fn, args, name=name)
 
@@ -136,7 +143,9 @@ class GuestRun:
 
         Raises ``TimeoutError`` when it has not ended after so many virtual seconds.
         """
+        __tracebackhide__ = True
         self._check_open()
+        _check_function(async_fn)
         if self._call is not None:
             raise LocalError(
                 "run() was called inside of a run: there you await, as in `await node.get(key)`"
@@ -151,14 +160,13 @@ class GuestRun:
             self._call = None
         if not call.ended:  # the whole run broke down
             raise self._ended[0].error
-        self._raise_failure()
+        self._raise_failure(call.error)
         if call.error is not None:
             raise call.error
         if not call.returned:
-            name = getattr(async_fn, "__qualname__", repr(async_fn))
             raise TimeoutError(
-                f"{name} has not ended after {timeout_s:g} s of virtual time: it waits for what "
-                "never comes, or needs run(..., timeout_s=) to be longer"
+                f"{_name(async_fn)} has not ended after {timeout_s:g} s of virtual time: it waits "
+                "for what never comes, or needs run(..., timeout_s=) to be longer"
             )
         return call.value  # type: ignore[no-any-return]
 
@@ -169,7 +177,7 @@ class GuestRun:
         self._closing.set()
         self._step_until(lambda: False)
         self._ended[0].unwrap()
-        self._raise_failure()
+        self._raise_failure(*self._failures[1:])
 
     # ---- inside ----
 
@@ -201,10 +209,11 @@ class GuestRun:
         args: tuple[Any, ...],
         timeout_s: float,
     ) -> None:
+        __tracebackhide__ = True
         call.scope.deadline = trio.current_time() + timeout_s
         try:
             with self._cancelled_at_the_end(call.scope):
-                call.value = await async_fn(*args)
+                call.value = await _awaitable(async_fn, args)
                 call.returned = True
         except trio.Cancelled:  # the run breaks down
             raise
@@ -216,9 +225,10 @@ class GuestRun:
     async def _stay(
         self, async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
     ) -> None:
+        __tracebackhide__ = True
         try:
             with self._cancelled_at_the_end(trio.CancelScope()):
-                await async_fn(*args)
+                await _awaitable(async_fn, args)
         except trio.Cancelled:  # the run breaks down
             raise
         except BaseException as error:  # noqa: BLE001 - raised by the call under way, or the next
@@ -235,10 +245,43 @@ class GuestRun:
         finally:
             self._scopes.remove(scope)
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, *others: BaseException | None) -> None:
+        """The first that is waiting. ``others`` have no later call that could raise them."""
+        __tracebackhide__ = True
         if self._failures:
-            raise self._failures.pop(0)
+            failure = self._failures.pop(0)
+            for other in filter(None, others):
+                failure.add_note(f"beside it {other!r} was raised")
+            raise failure
 
     def _check_open(self) -> None:
         if self.over:
             raise LocalError("the simulated network is closed")
+
+
+def _check_function(async_fn: object) -> None:
+    if isinstance(async_fn, Coroutine):
+        async_fn.close()  # or Python warns that nobody awaited it
+    if not callable(async_fn):
+        raise TypeError(
+            "what is to run is an async function, and then its arguments, as in "
+            f'run(node.get, "key") without the parentheses of a call; got {async_fn!r}'
+        )
+
+
+def _awaitable(
+    async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+) -> Awaitable[object]:
+    made = async_fn(*args)
+    if not isinstance(made, Awaitable):
+        raise TypeError(
+            f"{_name(async_fn)} is no async function: it returned {made!r}; for an `async with`, "
+            "write an async function around it"
+        )
+    return made
+
+
+def _name(function: object) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__qualname__", repr(function))

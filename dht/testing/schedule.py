@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
+import attrs
 import trio
 
 from ..shell.node import Node
@@ -48,13 +49,14 @@ def _acts(stage: Stage, fault: Fault) -> list[tuple[float, _Act]]:
     ends_at_s: float | None = None
     match fault:
         case Crash(node=number, back_after_s=back_after_s):
-            begin = partial(_crash, stage, number)
+            crash = _OneCrash(stage, number)
+            begin = crash.begin
             if back_after_s is not None:
-                end, ends_at_s = partial(_restart, stage, number), fault.at_s + back_after_s
+                end, ends_at_s = crash.end, fault.at_s + back_after_s
         case Skew(node=number, seconds=seconds):
             begin = partial(_on, stage, stage.skew, number, seconds)
         case Suspend(node=number):
-            begin = partial(_on, stage, stage.suspend, number)
+            begin = partial(_suspend, stage, number)
             end = partial(_on, stage, stage.wake, number)
         case Partition(nodes=numbers, one_way=one_way):
             begin = partial(_partition, stage, numbers, one_way=one_way)
@@ -73,14 +75,31 @@ def _acts(stage: Stage, fault: Fault) -> list[tuple[float, _Act]]:
     return [(fault.at_s, begin), (ends_at_s, end)]
 
 
-def _crash(stage: Stage, number: int) -> None:
-    if number < stage.count and stage.is_up(stage.node(number)):
-        stage.crash(stage.node(number))
+@attrs.define(eq=False)
+class _OneCrash:
+    """A node that was down already does not crash, and so does not come back from it either."""
+
+    _stage: Stage
+    _number: int
+    _happened: bool = False
+
+    def begin(self) -> None:
+        if _is_up(self._stage, self._number):
+            self._stage.crash(self._stage.node(self._number))
+            self._happened = True
+
+    def end(self) -> None:
+        if self._happened and not _is_up(self._stage, self._number):
+            self._stage.restart_soon(self._stage.node(self._number))
 
 
-def _restart(stage: Stage, number: int) -> None:
-    if number < stage.count and not stage.is_up(stage.node(number)):
-        stage.restart_soon(stage.node(number))
+def _is_up(stage: Stage, number: int) -> bool:
+    return number < stage.count and stage.is_up(stage.node(number))
+
+
+def _suspend(stage: Stage, number: int) -> None:
+    if _is_up(stage, number):
+        stage.suspend(stage.node(number))
 
 
 def _on(stage: Stage, act: Callable[..., None], number: int, *more: float) -> None:

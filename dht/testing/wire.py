@@ -43,8 +43,9 @@ class VirtualClock:
         return self._slept_at is not None
 
     def sleep(self) -> None:
-        """The lid is closed."""
-        self._slept_at = trio.current_time()
+        """The lid is closed. Idempotent."""
+        if self._slept_at is None:
+            self._slept_at = trio.current_time()
 
     def wake(self) -> None:
         """And opened."""

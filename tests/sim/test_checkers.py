@@ -2,6 +2,7 @@ import attrs
 import pytest
 
 from dht.contacts import contact_at, pack_address
+from dht.core.arguments import DEFAULT_TTL_S
 from dht.core.events import OperationFinished, OperationId
 from dht.core.outcomes import PutOutcome, Trace
 from dht.errors import DHTError, NoPeers, QuorumNotReached
@@ -243,6 +244,26 @@ def test_of_a_key_without_an_acknowledged_write_nothing_is_demanded() -> None:
     told.write(b"a", None)
     assert told.settled(None) == []
     assert told.settled(record(b"a", 5)) == []
+
+
+def test_a_newer_record_that_has_ended_does_not_hide_an_older_one_that_lives_on() -> None:
+    told = Told()
+    told.write(b"old", 5, ttl_s=1000)
+    told.write(b"new", 6, ttl_s=10)
+    assert told.settled(record(b"old", 5), at=10)
+    assert told.settled(record(b"old", 5), at=20) == []
+    assert told.settled(None, at=20) == [], "nor is the older one demanded"
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_record_without_a_ttl_of_its_own_is_demanded_for_a_day(kind: Kind) -> None:
+    history, slot = History(), (kind, KEY, b"")
+    write = history.begin_write(0, slot, b"a")
+    history.end_write(1, write, finished(5))
+    history.check_settled(DEFAULT_TTL_S - 1, slot, None, reader="node 7")
+    assert len(history.violations) == 1
+    history.check_settled(DEFAULT_TTL_S, slot, None, reader="node 7")
+    assert len(history.violations) == 1
 
 
 # ------------------------------------------------------------------------------------- writing

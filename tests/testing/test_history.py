@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.contacts import contact_at, parse_address
+from dht.errors import LocalError
 from dht.keyspace import content_key
 from dht.records import Kind, value_hash
-from dht.testing import History, HistoryViolated, Operation, assert_kept, check
-from dht.testing.history import LINES_MAX, Verb
+from dht.sim.checkers import WRITE_MAX_S
+from dht.testing import History, HistoryViolated, Operation, Verb, assert_kept, check
+from dht.testing.history import LINES_MAX
 from dht.testing.strategies import AUTHORS, histories
 
 HOLDERS = tuple(contact_at(bytes([n]) * 32, parse_address(f"10.0.0.{n}:4000")) for n in (1, 2))
@@ -34,6 +36,13 @@ class Diary:
         number = self.history.begin(attrs.evolve(begun, **fields))
         stored = () if error else HOLDERS
         self.history.end(number, self.now + 0.5, version=version, stored=stored, error=error)
+
+    def put_for(self, seconds: float | None) -> None:
+        """A write that takes so long, or whose end nobody knows."""
+        begun = Operation(node="eve", verb=Verb.PUT, key="k", value=b"slow", began_at=self._next())
+        number = self.history.begin(begun)
+        if seconds is not None:
+            self.history.end(number, self.now + seconds, version=9, stored=HOLDERS)
 
     def delete(self, version: int) -> None:
         begun = Operation(node="alice", verb=Verb.DELETE, key="k", began_at=self._next())
@@ -144,6 +153,9 @@ def test_what_was_acknowledged_must_be_there_when_all_has_settled() -> None:
         # Something goes wrong again, or somebody writes.
         [put(b"1", 1), Diary.settle, Diary.fault],
         [put(b"1", 1), Diary.settle, put(b"2", 2)],
+        # Somebody writes all the while, and perhaps deletes.
+        [put(b"1", 1), lambda diary: diary.put_for(3.0), Diary.settle],
+        [put(b"1", 1), lambda diary: diary.put_for(None), Diary.settle],
         # It was never acknowledged, or it was deleted.
         [put(b"1", None, error="QuorumNotReached"), Diary.settle],
         [put(b"1", 1), lambda diary: diary.delete(2), Diary.settle],
@@ -155,6 +167,24 @@ def test_nothing_is_demanded_where_there_is_an_excuse(
     excuse: list[Callable[[Diary], None]],
 ) -> None:
     assert found(*excuse, get(None)) == []
+
+
+def test_a_write_whose_end_nobody_knows_is_no_excuse_for_ever() -> None:
+    def wait(diary: Diary) -> None:
+        diary.now += WRITE_MAX_S
+
+    steps = [put(b"1", 1), lambda diary: diary.put_for(None), wait, Diary.settle, get(None)]
+    [sentence] = found(*steps)
+    assert "found nothing at 'k'" in sentence
+
+
+def test_what_happens_at_the_moment_in_which_a_read_has_ended_does_not_excuse_it() -> None:
+    """As between two calls of ``run``, where time stands still."""
+    crash: Callable[[Diary], None] = lambda diary: diary.history.lost(  # noqa: E731
+        diary.now + 0.5, HOLDERS[0].id, "crash"
+    )
+    assert len(found(put(b"1", 1), Diary.settle, get(None), crash)) == 1
+    assert found(put(b"1", 1), Diary.settle, crash, get(None)) == []
 
 
 def test_a_search_may_miss_what_is_there() -> None:
@@ -188,6 +218,19 @@ def test_an_acknowledgement_without_anybody_who_stored_it_is_none() -> None:
 
     [sentence] = found(put_by_nobody)
     assert "nobody stored it" in sentence
+
+
+def test_a_history_by_hand_may_name_verbs_as_text_and_must_give_versions() -> None:
+    history = History()
+    begun = Operation(node="a", verb="get", key="k", began_at=0.0)
+    read = history.begin(begun)
+    history.end(read, 1.0)
+    assert (begun.verb, check(history)) == (Verb.GET, ())
+    history.end(read, 1.0, value=b"never")
+    with pytest.raises(LocalError, match=r"has a version: .* of a: get → b'never' after"):
+        check(history)
+    with pytest.raises(ValueError, match="'got'"):
+        attrs.evolve(begun, verb="got")
 
 
 def test_a_counterexample_tells_the_story_of_its_key() -> None:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from dht import NoPeers
-from dht.testing import HistoryViolated, NetworkMachine
+from dht import Config, NoPeers
+from dht.testing import HistoryViolated, LinkModel, NetworkMachine
 from dht.testing.history import Operation, Verb
+from dht.testing.running import CALL_MAX_S
 
 QUICK = settings(
     max_examples=3,
@@ -54,11 +55,26 @@ def test_a_machine_is_extended_by_a_subclass() -> None:
 
         @invariant()
         def small(self) -> None:
-            assert not self._open or self.network.count == 2
+            assert self.network.count == 2
 
     # Hypothesis leaves some of the rules out of an example, this one out of about every second.
     run(Extended, settings(QUICK, max_examples=20))
     assert seen
+
+
+def test_a_machine_settles_as_long_as_its_config_takes() -> None:
+    """With the default's upkeep once an hour that is longer than a call may take."""
+    finished: list[float] = []
+
+    class Slow(NetworkMachine):
+        nodes = 1
+        config = Config(encrypted=False)
+
+        def verify(self) -> None:
+            finished.append(self.network.now)
+
+    run(Slow, settings(QUICK, max_examples=1))
+    assert min(finished) > CALL_MAX_S
 
 
 def test_what_is_forbidden_is_found_and_the_network_is_closed() -> None:
@@ -76,6 +92,31 @@ def test_what_is_forbidden_is_found_and_the_network_is_closed() -> None:
         run(Forged)
     assert networks
     assert all(network.nodes == () for network in networks)
+
+
+def test_what_the_end_of_a_run_reads_is_checked_too() -> None:
+    class Forged(NetworkMachine):
+        nodes = 1
+
+        def verify(self) -> None:
+            now = self.network.now
+            read = Operation(node="n", verb=Verb.GET, key="a", began_at=now)
+            self.network.history.end(self.network.history.begin(read), now, value=b"x", version=1)
+
+    with pytest.raises(HistoryViolated, match="nobody ever wrote"):
+        run(Forged)
+
+
+def test_loss_comes_on_top_of_the_links_that_a_machine_has() -> None:
+    class Jittery(NetworkMachine):
+        nodes = 1
+        links = LinkModel(jitter=0.5, reorder_delay_s=3.0)
+
+    machine = Jittery()
+    machine.open_network(seed=1)
+    machine.lose(percent=20)
+    assert machine.network.links == LinkModel(jitter=0.5, reorder_delay_s=3.0, loss=0.2)
+    machine.teardown()
 
 
 def test_a_failed_rule_is_not_hidden_by_what_it_left_behind() -> None:

@@ -15,15 +15,20 @@ import trio
 
 from dht.author import Author
 from dht.config import Config
+from dht.core.outcomes import GetOutcome
 from dht.errors import InternalError, LocalError, NodeClosed, NoPeers, QuorumNotReached
 from dht.identity import Identity
 from dht.shell.node import Node
+from dht.sim.scenario import settle_s
 from dht.testing import (
+    QUICK_CONFIG,
     Crash,
     Cut,
     Fault,
+    History,
     LinkModel,
     Partition,
+    RecordedNode,
     Silence,
     SimulatedNetwork,
     Skew,
@@ -163,6 +168,28 @@ def test_a_node_that_is_not_waited_for_any_more_is_ended(network: SimulatedNetwo
     assert network.nodes == ()
 
 
+def test_an_identity_may_be_opened_again_and_means_the_node_that_is_named(
+    network: SimulatedNetwork,
+) -> None:
+    identity = Identity.generate(Random(7))
+
+    async def start_again() -> None:
+        async with network.open_node(identity=identity) as first:
+            pass
+        async with network.open_node(identity=identity) as second:
+            assert [network.is_up(node) for node in (first, second)] == [False, True]
+            network.crash(network.recorded(second))
+            assert not network.is_up(second)
+
+    network.run(start_again)
+
+
+@pytest.mark.parametrize("wrong", [0, "node 0", None])
+def test_what_is_no_node_is_refused(network: SimulatedNetwork, wrong: Any) -> None:
+    with pytest.raises(LocalError, match="a node is what"):
+        network.crash(wrong)
+
+
 def test_a_node_of_another_network_is_none_of_this(network: SimulatedNetwork) -> None:
     node = network.run(network.add_node)
     with pytest.raises(LocalError, match="is no node of this network"):
@@ -252,6 +279,21 @@ def test_a_restart_may_be_left_to_itself(network: SimulatedNetwork) -> None:
     assert network.is_up(first)
 
 
+def test_a_node_on_its_way_back_is_not_among_those_that_run(network: SimulatedNetwork) -> None:
+    first, second = network.run(network.add_nodes, 2)
+    network.crash(second)
+
+    async def look() -> None:
+        network.restart_soon(second)
+        await trio.sleep(0.05)
+        assert network.nodes == (first,)
+        await trio.sleep(10)
+        assert list(network.nodes) == [first, network.node(1)]
+        assert network.node(1) is not second
+
+    network.run(look)
+
+
 async def restart_soon(network: SimulatedNetwork, node: object) -> None:
     network.restart_soon(node)  # type: ignore[arg-type]
     with pytest.raises(LocalError, match="runs"):
@@ -271,6 +313,62 @@ def test_a_suspended_node_neither_hears_nor_speaks_and_goes_on_later(
     network.run(trio.sleep, 60)
     network.run(partial(first.put, "key", b"value", quorum=2))
     assert network.run(second.get, "key") == b"value"
+
+
+def test_who_does_not_run_cannot_sleep_and_who_sleeps_sleeps_on(network: SimulatedNetwork) -> None:
+    _, second = network.run(network.add_nodes, 2)
+    network.crash(second)
+    with pytest.raises(LocalError, match="node 1 does not run"):
+        network.suspend(second)
+    back = network.run(network.restart, second)
+    clock = network._machine_of(back).clock
+    network.suspend(back)
+    asleep_at = clock.now()
+    network.run(trio.sleep, 10)
+    network.suspend(back)
+    assert clock.now() == asleep_at
+
+
+def test_a_partition_that_parts_nobody_is_refused(network: SimulatedNetwork) -> None:
+    nodes = network.run(network.add_nodes, 3)
+    with pytest.raises(LocalError, match="one group is cut off from nobody"):
+        network.partition(nodes[:1])
+    with pytest.raises(LocalError, match="node 0 is in two places"):
+        network.partition(nodes[:1], nodes)
+    with pytest.raises(LocalError, match="between groups"):
+        network.partition(*nodes)  # type: ignore[arg-type]
+    assert network._wire.links.perfect
+    assert network.history.entries == []
+    network.partition([], nodes[:1])
+    assert network._wire.links.blocks(0, 1)
+    assert str(network.history.entries[0]) == "--- partition: all others | node 0"
+
+
+def test_nothing_settles_while_something_goes_wrong(network: SimulatedNetwork) -> None:
+    network.run(network.add_nodes, 2)
+    fault = Crash(at_s=100, node=1, back_after_s=1, keep_store=False)
+    network.start_soon(network.play, [fault])
+    begun = network.now
+    network.run(network.settle)
+    assert network.now == pytest.approx(begun + 2 * settle_s(QUICK_CONFIG))
+
+
+def test_what_a_node_held_is_not_demanded_when_its_block_has_ended(
+    network: SimulatedNetwork,
+) -> None:
+    async def leave() -> None:
+        async with network.open_node() as node:
+            await network.recorded(node).put("key", b"value")
+
+    network.run(leave)
+    reader = network.recorded(network.run(network.add_node))
+    network.run(network.settle)
+    assert network.run(reader.get, "key") is None
+    assert check(network.history) == ()
+    network.close()
+    assert [str(each) for each in network.history.entries if "closed" in str(each)] == [
+        "--- node 0 is closed"
+    ]
 
 
 def test_parts_of_a_network_do_not_hear_each_other_until_it_heals(
@@ -323,6 +421,9 @@ SCHEDULE: tuple[Fault, ...] = (
     Crash(at_s=1, node=0, back_after_s=5, keep_store=False),
     Crash(at_s=2, node=0, back_after_s=1, keep_store=False),
     Crash(at_s=3, node=3, back_after_s=None, keep_store=False),
+    # It is down already: neither does it crash, nor come back, nor sleep.
+    Crash(at_s=3.5, node=3, back_after_s=1, keep_store=False),
+    Suspend(at_s=4, node=3, seconds=1),
     Suspend(at_s=2, node=1, seconds=3),
     Partition(at_s=3, nodes=(1, 7), one_way=False, seconds=4),
     Silence(at_s=4, node=2, mute=True, deaf=False, seconds=1),
@@ -346,11 +447,11 @@ def test_a_schedule_is_played_from_beginning_to_end(network: SimulatedNetwork) -
     assert [str(entry) for entry in network.history.entries] == [
         "--- crash of node 0",
         "--- node 1 is suspended",
-        "--- restart of node 0",
         "--- crash of node 3",
         "--- partition: node 0, node 2, node 3 | node 1",
         "--- silence of node 2",
         "--- cut from node 1 to node 2",
+        "--- restart of node 0",
         "--- clock of node 2 +5 s",
     ]
 
@@ -418,6 +519,51 @@ def test_a_diary_says_how_an_operation_failed_or_that_nobody_knows(
     told = [(each.ended_at is None, each.error) for each in network.history.operations]
     assert told == [(True, ""), (False, "QuorumNotReached"), (False, "LocalError")]
     assert network.history.operations[1].version is not None
+
+
+class Poor:
+    """A node of a network in which every record has one copy."""
+
+    async def fetch(self, key: str, **_: Any) -> GetOutcome:
+        raise QuorumNotReached(f"1 owner holds {key}", f"outcome of {key}")
+
+
+def test_many_that_miss_their_quorum_are_one_error_with_all_outcomes(
+    network: SimulatedNetwork,
+) -> None:
+    node = RecordedNode(Poor(), History(), name="poor", overlay="structured")  # type: ignore[arg-type]
+    with pytest.raises(QuorumNotReached, match="1 owner holds a") as caught:
+        network.run(partial(node.get_many, ["a", "b"], quorum=2))
+    assert caught.value.outcomes == {"a": "outcome of a", "b": "outcome of b"}
+
+
+def test_a_recorded_node_refuses_one_text_for_many_keys(network: SimulatedNetwork) -> None:
+    node = network.recorded(network.run(network.add_node))
+    with pytest.raises(LocalError, match="for one there is get"):
+        network.run(node.get_many, "here")
+
+
+def test_a_diary_holds_each_operation_once(network: SimulatedNetwork) -> None:
+    node = network.recorded(network.run(network.add_node))
+    assert network.recorded(node) is node
+
+
+@pytest.mark.parametrize(("key", "ttl"), [(5, 60.0), ("key", "60"), ("key", -1.0)])
+def test_what_the_node_refuses_for_its_arguments_is_in_no_diary(
+    network: SimulatedNetwork, key: Any, ttl: Any
+) -> None:
+    node = network.run(network.add_node)
+    recorded = network.recorded(node)
+    said = []
+    for face in (node, recorded):
+        with pytest.raises(LocalError) as caught:
+            network.run(partial(face.put, key, b"value", ttl=ttl))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    network.run(recorded.put, "key", b"value")
+    network.run(recorded.get, "key")
+    assert check(network.history) == ()
+    assert len(network.history.operations) == 2
 
 
 def test_a_diary_knows_what_was_only_searched_for(network: SimulatedNetwork) -> None:

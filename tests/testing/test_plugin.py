@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from dht.testing.plugin import _quoted
+
 ROOT = Path(__file__).parents[2]
 
 FAILING = """
 def test_plain(dht_network):
     node = dht_network.run(dht_network.add_node)
     assert dht_network.seed == "a number"
+
+def test_within(dht_network):
+    async def fail():
+        raise ValueError("within")
+    dht_network.run(fail)
 
 def test_other():
     assert False
@@ -59,12 +66,23 @@ def test_a_failed_test_says_how_to_see_it_again_and_that_line_does(tmp_path: Pat
     said = run_pytest(tmp_path, FAILING)
     [seed] = re.findall(r"^dht: --dht-seed=(\d+)$", said, re.MULTILINE)
     assert re.findall("replay: .*", said) == [
-        f'replay: pytest "test_it.py::test_plain" --dht-seed={seed}'
+        f'replay: pytest "test_it.py::{name}" --dht-seed={seed}'
+        for name in ("test_plain", "test_within")
     ]
+    assert "ValueError: within" in said
+    assert "GuestRun" not in said, "how it is run is of no interest"
     again = run_pytest(tmp_path, FAILING, "test_it.py::test_plain", f"--dht-seed={seed}")
     assert f"assert {seed} == 'a number'" in said
     assert f"assert {seed} == 'a number'" in again
     assert "1 failed" in again
+
+
+@pytest.mark.parametrize("nodeid", ["t.py::test[a b]", "t.py::test[$HOME `x` \\ \"y\" 'z']"])
+def test_the_line_that_replays_is_one_for_a_shell(nodeid: str) -> None:
+    line = f"printf %s {_quoted(nodeid)}"
+    assert subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout == (
+        nodeid.encode()
+    )
 
 
 def test_a_seed_repeats_what_hypothesis_drew_for_tests_of_networks(tmp_path: Path) -> None:
@@ -118,7 +136,7 @@ class Failing(NetworkMachine):
 
     @rule(number=st.integers())
     def fail(self, number):
-        assert number < 1000
+        assert number is None
 
 TestFailing = Failing.TestCase
 TestFailing.settings = settings(

@@ -88,6 +88,28 @@ def test_what_waits_for_ever_times_out_in_virtual_time(network: SimulatedNetwork
     assert network.run(trio.sleep, 1) is None
 
 
+def test_a_call_that_times_out_is_named_whatever_is_bound_to_it(network: SimulatedNetwork) -> None:
+    with pytest.raises(TimeoutError, match=r"^sleep_until has not ended"):
+        network.run(partial(partial(trio.sleep_until, 1e9)))
+
+
+def test_what_is_no_async_function_is_refused_with_a_word_on_how(
+    network: SimulatedNetwork,
+) -> None:
+    for wrong in (nothing(), 3):
+        with pytest.raises(TypeError, match="without the parentheses"):
+            network.run(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="without the parentheses"):
+        network.start_soon(nothing())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="lambda> is no async function: it returned 3"):
+        network.run(lambda: 3)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match=r"open_node is no async function.*async with"):
+        network.run(network.open_node)  # type: ignore[arg-type]
+    network.start_soon(lambda: 3)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match="returned 3"):
+        network.run(trio.sleep, 1)
+
+
 def test_what_a_task_raised_ends_the_call_under_way(network: SimulatedNetwork) -> None:
     async def fail_later() -> None:
         await trio.sleep(5)
@@ -109,6 +131,26 @@ def test_what_a_task_raised_and_no_call_heard_of_is_raised_at_the_end() -> None:
     with pytest.raises(KeyError, match="unheard"):
         network.close()
     assert can_run_trio()
+
+
+def test_of_several_failures_none_is_lost() -> None:
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise IndexError("call")
+
+    network = SimulatedNetwork(1)
+    network.start_soon(fails, KeyError("task"))
+    with pytest.raises(KeyError, match="task") as caught:
+        network.run(fail_at_the_end)
+    assert caught.value.__notes__ == ["beside it IndexError('call') was raised"]
+    errors = [KeyError(number) for number in range(3)]
+    for error in errors:
+        network.start_soon(fails, error)
+    with pytest.raises(KeyError) as caught:
+        network.close()
+    assert len(caught.value.__notes__) == 2
 
 
 def test_a_block_that_fails_leaves_no_run_behind() -> None:
