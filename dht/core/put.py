@@ -186,7 +186,8 @@ class Put:
             self.error = NoPeers(f"nobody answered the put; tried {self.local.tried()}")
             return
         owners = self._nearest()
-        if not self.alone_ok and [owner.id for owner in owners] == [self.local.contact.id]:
+        alone = [owner.id for owner in owners] == [self.local.contact.id]
+        if alone and not (self.alone_ok or self.search.known()):
             self.error = NoPeers(f"nobody is left to store it with; tried {self.local.tried()}")
             return
         if self.record is None:

@@ -310,3 +310,14 @@ def test_one_seed_is_one_day() -> None:
     assert day(1) == day(1)
     assert day(1, stormy) == day(1, stormy)
     assert len({day(seed)[0] for seed in range(5)}) == 5
+
+
+def test_a_writer_that_is_the_one_owner_keeps_the_record_itself() -> None:
+    simulator = Simulator(1)
+    nodes = simulator.grow(8)
+    for number in range(10):
+        key = plain_key(f"key {number}")
+        owner = min(nodes, key=lambda node: node.contact.id ^ key)
+        outcome = simulator.put(owner, key, b"here", replicas=1)
+        assert [contact.id for contact in outcome.stored] == [owner.contact.id]
+        assert simulator.get(nodes[number % 8], key).value == b"here"
