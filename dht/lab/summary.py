@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import final
 
 import attrs
-import numpy as np
 
 from .estimates import Estimate, mean_of
 from .experiment import ByRank, Measured
@@ -92,8 +91,7 @@ class Line:
 
 def _mean(values: Sequence[float | None]) -> Estimate | None:
     known = [value for value in values if value is not None]
-    # Its own generator each time: an interval hangs on nothing but the values.
-    return mean_of(known, np.random.default_rng(0)) if known else None
+    return mean_of(known) if known else None
 
 
 def lines_of(points: Sequence[Point], results: Results) -> list[Line]:

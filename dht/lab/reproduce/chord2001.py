@@ -5,6 +5,7 @@ lookups after a share of the nodes has died and the ring has healed, while their
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from ..catalogue import CHORD, Progress
 from ..closed_forms import arc_quantile, hops_halving
-from ..estimates import Estimate, mean_of, percentile
+from ..estimates import Estimate, bootstrap, mean_of, percentile, share_of
 from ..findings import Finding, Provenance, Published, Reproduction
 from ..geometries import Geometry, build, random_deaths, route
 from ..hashing import Ring, random_keys
@@ -86,11 +87,13 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
             failed[dead].append(measure_failures(dead, FAILURE_LOOKUPS, draw))
         progress((number + 1) / seeds)
 
-    path = {1 << size: mean_of(values, generator) for size, values in hops.items()}
-    failing = {dead: mean_of(values, generator).scaled(100) for dead, values in failed.items()}
+    path = {1 << size: mean_of(values) for size, values in hops.items()}
+    failing = {dead: mean_of(values).scaled(100) for dead, values in failed.items()}
     findings = [
-        *_of_loads({name: mean_of(values, generator) for name, values in loads.items()}),
-        *_of_paths(path, {size: np.concatenate(parts) for size, parts in spread.items()}),
+        *_of_loads({name: mean_of(values) for name, values in loads.items()}),
+        *_of_paths(
+            path, {size: np.concatenate(parts) for size, parts in spread.items()}, generator
+        ),
         *(each for dead, ours in failing.items() for each in _of_failures(dead, ours)),
     ]
     return Reproduction(
@@ -203,7 +206,9 @@ def _of_loads(ours: Mapping[str, Estimate]) -> list[Finding]:
 
 
 def _of_paths(
-    path: Mapping[int, Estimate], spread: Mapping[int, npt.NDArray[Any]]
+    path: Mapping[int, Estimate],
+    spread: Mapping[int, npt.NDArray[Any]],
+    generator: np.random.Generator,
 ) -> list[Finding]:
     found = [
         Finding(
@@ -227,7 +232,7 @@ def _of_paths(
                 published=Published(
                     value=value, provenance=Provenance.FIGURE, source="Stoica 2001, figure 10a"
                 ),
-                ours=Estimate.exactly(percentile(large, percent)),
+                ours=bootstrap(large, partial(percentile, percent=percent), generator),
                 tolerance=0.5,
             )
         )
@@ -238,7 +243,7 @@ def _of_paths(
             published=Published(
                 value=0.225, provenance=Provenance.FIGURE, source="Stoica 2001, figure 10b"
             ),
-            ours=Estimate.exactly(float((middle == 6).mean())),  # noqa: PLR2004 - the peak
+            ours=share_of(int((middle == 6).sum()), len(middle)),  # noqa: PLR2004 - the peak
             tolerance=0.02,
         )
     )

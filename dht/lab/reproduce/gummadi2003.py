@@ -84,17 +84,16 @@ class Point:
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     """All of it: a minute at full effort."""
     draw = _Draw(seeds=max(SEEDS_MIN, round(SEEDS * effort)), seed=seed, progress=progress)
-    generator = np.random.default_rng([seed, 0])
     plain = {geometry: draw.curve(geometry, (0, *DEAD)) for geometry in Geometry}
     back = {geometry: draw.curve(geometry, (30,), backtracks=1)[30] for geometry in Geometry}
     sequential = draw.curve(Geometry.RING, (30,), sequential=SEQUENTIAL)[30]
     buckets = draw.buckets()
 
     def percent(values: Sequence[float]) -> Estimate:
-        return mean_of(values, generator).scaled(100)
+        return mean_of(values).scaled(100)
 
     findings = [
-        *(_hops(geometry, mean_of(plain[geometry][0].hops, generator)) for geometry in Geometry),
+        *(_hops(geometry, mean_of(plain[geometry][0].hops)) for geometry in Geometry),
         *(_failed(geometry, percent(plain[geometry][30].failed)) for geometry in Geometry),
         *(
             _failed(geometry, percent(back[geometry].failed), how="one step back")

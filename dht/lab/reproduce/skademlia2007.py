@@ -93,7 +93,7 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
         ),
         _own_lengths(measured_of),
         *(_dropping(paths, each.dropping) for paths, each in measured_of.items()),
-        *(_messages(paths, measured_of, draw) for paths in PATHS[1:]),
+        *(_messages(paths, measured_of) for paths in PATHS[1:]),
         _length(measured_of[1].quiet.lengths),
     ]
     progress(1.0)
@@ -370,11 +370,9 @@ def _dropping(paths: int, ours: Estimate) -> Finding:
     )
 
 
-def _messages(
-    paths: int, measured_of: Mapping[int, Measured], draw: np.random.Generator
-) -> Finding:
+def _messages(paths: int, measured_of: Mapping[int, Measured]) -> Finding:
     """What disjointness costs, in nodes asked for each that one path asks."""
-    asked = mean_of(measured_of[paths].quiet.asked.sum(axis=1), draw)
+    asked = mean_of(measured_of[paths].quiet.asked.sum(axis=1))
     return Finding(
         name=f"nodes asked, {paths} paths over one",
         unit="times",
@@ -390,7 +388,7 @@ def _length(lengths: npt.NDArray[np.int32]) -> Finding:
         name=f"mean length of a single path, buckets of {BUCKET}",
         unit="nodes",
         published=None,
-        ours=Estimate.exactly(float(lengths.mean())),
+        ours=mean_of(lengths),
     )
 
 
