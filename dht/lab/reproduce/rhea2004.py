@@ -75,8 +75,8 @@ class Measured:
     """One network under one churn."""
 
     groups: Sequence[Sequence[Looked]]
-    bytes: float
-    bytes_with_heads: float
+    bytes: Estimate
+    bytes_with_heads: Estimate
 
     @property
     def lookups(self) -> list[Looked]:
@@ -129,11 +129,10 @@ def measure(simulator: Simulator, seconds: float, told: Callable[[float], None])
     lookups.stop()
     meter.stop()
     simulator.run_for(END_S)
-    heads = HEADS * meter.datagrams / meter.node_s
     return Measured(
         groups=lookups.ended(),
-        bytes=meter.bytes_per_node_s,
-        bytes_with_heads=meter.bytes_per_node_s + heads,
+        bytes=meter.bytes_per_node_s(),
+        bytes_with_heads=meter.bytes_per_node_s(heads=HEADS),
     )
 
 
@@ -187,7 +186,7 @@ def _of_one(
         name=f"{where}: bytes sent",
         unit="bytes a second and node",
         published=bamboo,
-        ours=Estimate.exactly(each.bytes),
+        ours=each.bytes,
         # "Just under": whatever is above is missed.
         tolerance=0,
         better="lower",
@@ -207,7 +206,7 @@ def _of_one(
         attrs.evolve(
             sent,
             name=f"{where}: bytes sent, with heads",
-            ours=Estimate.exactly(each.bytes_with_heads),
+            ours=each.bytes_with_heads,
             asserted=False,
         ),
         Finding(
@@ -244,7 +243,7 @@ def _plot_consistency(shares: Mapping[tuple[str, float], Estimate]) -> Plot:
 
 
 def _plot_bytes(ours: Mapping[tuple[str, float], Measured]) -> Plot:
-    sent = {key: Estimate.exactly(each.bytes) for key, each in ours.items()}
+    sent = {key: each.bytes for key, each in ours.items()}
     return Plot(
         name="bytes",
         title="Bytes that a node sends, lookups and upkeep",
