@@ -49,9 +49,7 @@ PATHS: Mapping[int, Published] = {
         )
         for size, value in ((6, 2.89), (8, 3.83), (10, 4.84), (12, 5.85))
     },
-    1 << 14: Published(
-        value=6.85, provenance=Provenance.TEXT, source="Stoica 2001, text to figure 10"
-    ),
+    1 << 14: Published(value=6.85, provenance=Provenance.FIGURE, source="Stoica 2001, figure 10a"),
 }
 
 NOTES = (
@@ -159,32 +157,12 @@ def measure_failures(dead: int, lookups: int, generator: np.random.Generator) ->
 def _of_loads(ours: Mapping[str, Estimate]) -> list[Finding]:
     largest = float(np.log(NODES) + np.euler_gamma)
     rows: list[tuple[str, str, float, float, float | None, str, bool]] = [
-        *[
-            (
-                "99th percentile of keys a node",
-                "p99",
-                4.8,
-                0.4,
-                arc_quantile(0.99),
-                "-ln 0.01",
-                True,
-            )
-        ],
-        *[
-            (
-                "1st percentile of keys a node",
-                "p1",
-                0.0,
-                0.05,
-                arc_quantile(0.01),
-                "-ln 0.99",
-                False,
-            )
-        ],
+        ("99th percentile of keys a node", "p99", 4.8, 0.4, arc_quantile(0.99), "-ln 0.01", True),
+        ("1st percentile of keys a node", "p1", 0.0, 0.05, arc_quantile(0.01), "-ln 0.99", False),
         # One draw of an extreme value, whose standard deviation is pi / sqrt(6).
-        *[("most keys on a node", "max", 9.1, 1.3, largest, "ln n + 0.58", False)],
-        *[("20 virtual nodes: 1st percentile", "virtual p1", 0.5, 0.1, None, "", False)],
-        *[("20 virtual nodes: 99th percentile", "virtual p99", 1.6, 0.1, None, "", True)],
+        ("most keys on a node", "max", 9.1, 1.3, largest, "ln n + 0.58", False),
+        ("20 virtual nodes: 1st percentile", "virtual p1", 0.5, 0.1, None, "", False),
+        ("20 virtual nodes: 99th percentile", "virtual p99", 1.6, 0.1, None, "", True),
     ]
     return [
         Finding(
