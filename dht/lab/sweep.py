@@ -195,11 +195,14 @@ def dask(address: str) -> Iterator[Executor]:
     answers."""
     try:
         from distributed import Client, KilledWorker
+        from distributed.comm import get_address_host_port
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"distributed", "dask"}:
             raise
         raise LocalError("a Dask cluster needs the extra: pip install 'dht[dask]'") from None
     try:
+        # A client that never began would go on trying, and complain when Python ends.
+        get_address_host_port(address)
         client = Client(address, timeout=DASK_ANSWERS_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise LocalError(
@@ -235,12 +238,19 @@ class Kept:
 
     @classmethod
     def open(cls, folder: Path) -> "Kept":
-        """What is there already. Raises ``LocalError`` for a file that holds something else."""
+        """What is there already. Raises ``LocalError`` for a file that holds something else, and
+        ``OSError``."""
         path, code = folder / PIECES_NAME, fingerprint()
         kept = cls(path, code, {})
         if not path.is_file():
             return kept
-        text = path.read_text()
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError as error:
+            raise LocalError(
+                f"{path} is no text: {error.reason} at byte {error.start}; name another folder "
+                "with --out, or remove that file"
+            ) from error
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
             # The last line was being written when somebody pulled the plug.

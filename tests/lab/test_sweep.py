@@ -251,6 +251,12 @@ def test_a_file_of_something_else_is_told(line: str, tmp_path: Path) -> None:
         Kept.open(tmp_path)
 
 
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pieces.jsonl").write_bytes(b"\xfa\xfe\n")
+    with pytest.raises(LocalError, match=r"is no text.*name another folder with --out"):
+        Kept.open(tmp_path)
+
+
 # ------------------------------------------------------------------------------------------- Dask
 
 
