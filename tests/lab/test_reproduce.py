@@ -180,6 +180,28 @@ def test_what_was_read_off_a_curve_is_not_said_to_be_text() -> None:
     assert chord2001.PATHS[1 << 14].provenance is Provenance.FIGURE
 
 
+def test_no_verdict_stands_on_a_guess_of_what_a_paper_did() -> None:
+    """That a message may go back, that who is cut off is told whom to join."""
+    back = gummadi2003._failed(Geometry.HYPERCUBE, Estimate.exactly(4.5), how="one step back")
+    again = {(hyparview2007.AGAIN, 90): Estimate.exactly(1)}
+    for finding in (back, *hyparview2007._of_healing(again, full=True)):
+        assert finding.verdict is Verdict.NOT_COMPARABLE
+        assert not finding.asserted
+
+
+def test_what_never_heals_is_drawn_as_well() -> None:
+    never = {(hyparview2007.HYPAR, 90): Estimate.exactly(hyparview2007.HEALING_MAX)}
+    drawn = {each.name: each.ys for each in hyparview2007._plot_healing(never).series}
+    assert drawn[hyparview2007.HYPAR] == [hyparview2007.HEALING_MAX]
+
+
+def test_of_nearly_all_three_points_are_too_many() -> None:
+    """Of 41 % they are not."""
+    for paths, ours, verdict in ((8, 0.967, Verdict.MISSED), (1, 0.426, Verdict.REPRODUCED)):
+        found = skademlia2007._headline(paths, Estimate.exactly(ours), how="paths of 4 hops")
+        assert found.verdict is verdict
+
+
 # ------------------------------------------------------------------------------- lookups, by hand
 
 

@@ -270,7 +270,7 @@ def _plot_load(seed: int) -> Plot:
         name="load",
         title="Load of 10,000 nodes on a ring",
         x_label="percentile of nodes",
-        y_label="share of the keys, in means",
+        y_label="share of the key space, in means",
         series=series,
     )
 
