@@ -92,7 +92,8 @@ def reproduce(
     if finished:
         return ExitStatus.DONE
     left = ", ".join(each.name for each in scenarios[len(done) :])
-    complain(f"stopped: {len(done)} of {len(scenarios)} are done and kept, not so {left}")
+    what = "shown" if out is None else "kept"
+    complain(f"stopped: {len(done)} of {len(scenarios)} are done and {what}, not so {left}")
     return ExitStatus.INTERRUPTED
 
 

@@ -105,6 +105,7 @@ def test_ctrl_c_keeps_what_is_done(run: Run, tmp_path: Path) -> None:
     assert said["finished"] is False
     assert (tmp_path / "chord2001" / "report.json").is_file()
     assert "1 of 2 are done and kept, not so gummadi2003" in done.err
+    assert "1 of 2 are done and shown, not so gummadi2003" in run(*arguments).err
 
 
 @pytest.mark.parametrize(
