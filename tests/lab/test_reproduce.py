@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dht.keyspace import owners
+from dht.keyspace import Key, owners
 from dht.lab.catalogue import SCENARIOS
 from dht.lab.estimates import Estimate
 from dht.lab.findings import Provenance, Reproduction, Verdict
 from dht.lab.geometries import Geometry, build
 from dht.lab.graphs import grid, random_graph
+from dht.lab.live import Looked
 from dht.lab.loading import load
 from dht.lab.nearest import NOBODY, random_ids
 from dht.lab.reports import shape_of
@@ -187,6 +188,18 @@ def test_no_verdict_stands_on_a_guess_of_what_a_paper_did() -> None:
     for finding in (back, *hyparview2007._of_healing(again, full=True)):
         assert finding.verdict is Verdict.NOT_COMPARABLE
         assert not finding.asserted
+
+
+@pytest.mark.parametrize(("minutes", "asserted"), [(47.0, True), (6.0, True), (1.4, False)])
+def test_bytes_beside_bamboo_are_promised_where_they_are_fewer(
+    minutes: float, *, asserted: bool
+) -> None:
+    """At 1.4 minutes 600 nodes send 776 bytes, and the paper has just under 750."""
+    sent, some = Estimate.exactly(776), [[Looked(0.0, 0.1, 0.2, Key(7), right=True)]]
+    measured = rhea2004.Measured(groups=some, bytes=sent, bytes_with_heads=sent)
+    _, finding, *_ = rhea2004._of_one((rhea2004.LEAN, minutes), measured, sent, sent)
+    assert finding.verdict is Verdict.MISSED
+    assert finding.asserted is asserted
 
 
 def test_what_never_heals_is_drawn_as_well() -> None:

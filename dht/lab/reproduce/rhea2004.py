@@ -42,6 +42,8 @@ SHIPPED = "as shipped (k 20, 8 owners)"
 CONFIGS: Mapping[str, Config] = {LEAN: Config(k=8, replicas=3), SHIPPED: Config()}
 #: Those in the paper are told of Bamboo under all churn tested, and at 47 minutes.
 BAMBOO_BYTES, BAMBOO_CONSISTENT, CONSISTENT_AT = 750.0, 99.9, 47.0
+#: From here on our proofs hold the lean one to Bamboo's bytes: below it sends about as many.
+ASSERTED_MIN = 6.0
 
 NOTES = (
     (
@@ -63,6 +65,10 @@ NOTES = (
         "Each churn lasts {settle:.0f} s of virtual time before {measure:.1f} s are measured: "
         "enough for sessions of 1.4 minutes; of the longer ones it shows a network that begins to "
         "churn."
+    ),
+    (
+        "With sessions of 1.4 minutes the lean one sends about as much as Bamboo, or a little more "
+        "among a thousand nodes: our proofs hold it to Bamboo's bytes from 6 minutes on."
     ),
     "That 99 % are consistent at 1.4 minutes is our own aim; nobody published it.",
 )
@@ -190,7 +196,7 @@ def _of_one(
         # "Just under": whatever is above is missed.
         tolerance=0,
         better="lower",
-        asserted=name == LEAN,
+        asserted=name == LEAN and minutes >= ASSERTED_MIN,
     )
     return [
         Finding(
