@@ -166,6 +166,11 @@ def processes(jobs: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_ctrl_c)
     try:
+        with _ctrl_c_later():
+            # A process is made for each work while there is none that waits. One that hears of
+            # Ctrl-C while it is made, or whose maker does, would end with a traceback.
+            for _ in range(jobs):
+                pool.submit(int)
         yield pool
     except BrokenExecutor as error:
         raise LocalError(
@@ -182,6 +187,25 @@ def processes(jobs: int) -> Iterator[Executor]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C takes effect when the block has ended; a process made in it never hears of one."""
+    if not hasattr(signal, "pthread_sigmask"):  # as on Windows
+        yield
+        return
+    heard: list[int] = []
+    # The mask is what a new process inherits; here a thread of numpy's may hear of it all the same.
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if heard and callable(handler):
+        handler(signal.SIGINT, None)
 
 
 def _leave_ctrl_c() -> None:
