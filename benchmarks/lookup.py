@@ -75,12 +75,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenarios", nargs="*", type=Path, metavar="SCENARIO.toml")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once")
     parser.add_argument("--json", action="store_true", help="every figure")
     arguments = parser.parse_args(words)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs is at least 1, got {arguments.jobs}")
     try:
         points = points_of(arguments.scenarios, arguments.set)
-    except (LocalError, OSError) as error:
+    except (LocalError, OSError, UnicodeDecodeError) as error:
         parser.error(str(error))
     begun = perf_counter()
     results = measure(points, arguments.jobs)

@@ -21,7 +21,7 @@ dht lab compare --quick
 @click.option("--sessions", metavar="M,M,...", help="Median minutes.  [default: 5,20,60]")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The first.")
 @click.option(
-    "--seeds", type=click.IntRange(1), default=2, show_default=True, help="Runs of each network."
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each network."
 )
 @click.option(
     "--reads", type=click.IntRange(1), default=100, show_default=True, help="In each run."
@@ -46,7 +46,7 @@ def compare(
     Success, hops, messages, bytes and latency by network size, by popularity and by churn, with
     what theory says of them dashed; how evenly the work lies on the nodes; and consistent hashing
     in four ways. Tree, ring, hypercube and XOR are there as static models. By default it takes
-    about ten minutes of one CPU.
+    about a quarter of an hour of one CPU.
 
     Ctrl-C keeps what is done.
     """

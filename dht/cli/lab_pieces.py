@@ -41,6 +41,13 @@ def check_numpy() -> None:
     del np
 
 
+def cpus() -> int:
+    """How many this process may use; where a system does not tell that, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Way:
@@ -56,7 +63,7 @@ _OPTIONS = (
     click.option(
         "--jobs",
         type=click.IntRange(1),
-        default=lambda: len(os.sched_getaffinity(0)),
+        default=cpus,
         show_default="one for each CPU",
         metavar="N",
         help="Run so many simulations at once, each in a process of its own.",

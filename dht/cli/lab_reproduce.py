@@ -2,6 +2,7 @@
 
 # lazy imports: reports draw on numpy, an extra that may be absent; --list does without it
 from collections.abc import Callable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,11 +75,14 @@ def reproduce(
         return _list(as_json=as_json)
     if not names:
         raise click.UsageError(f"say what to reproduce: {', '.join(SCENARIOS)}")
+    if isnan(effort):  # which no range excludes
+        raise click.UsageError("--effort is a share above 0, at most 1, got nan")
     # Whatever can fail for what was typed fails before the work.
     scenarios = [scenario_named(name) for name in dict.fromkeys(names)]
     if out is not None or plot:
         check_matplotlib()
-        make_folder(out or Path())
+        for scenario in scenarios:
+            make_folder(_folder_of(scenario, out))
     done: list[Reproduction] = []
     finished = _reproduce_all(
         scenarios, seed=seed, effort=effort, keep=_keeper(done, out, plot=plot, as_json=as_json)
@@ -88,7 +92,8 @@ def reproduce(
     if finished:
         return ExitStatus.DONE
     left = ", ".join(each.name for each in scenarios[len(done) :])
-    complain(f"stopped: {len(done)} of {len(scenarios)} are done and kept, not so {left}")
+    what = "shown" if out is None else "kept"
+    complain(f"stopped: {len(done)} of {len(scenarios)} are done and {what}, not so {left}")
     return ExitStatus.INTERRUPTED
 
 
@@ -141,10 +146,14 @@ def _keeper(
     return keep
 
 
+def _folder_of(scenario: Scenario, out: Path | None) -> Path:
+    return (out or Path()) / scenario.name
+
+
 def _write(reproduction: "Reproduction", out: Path | None) -> list[Path]:
     from ..lab.reports import draw, write
 
-    folder = (out or Path()) / reproduction.scenario.name
+    folder = _folder_of(reproduction.scenario, out)
     try:
         return draw(reproduction, folder) if out is None else write(reproduction, folder)
     except OSError as error:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import Any
 
@@ -45,6 +46,8 @@ def make_folder(folder: Path) -> None:
     """So that it is there before the work. Raises ``LocalError``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Whoever may make a folder may still not write to it.
+        TemporaryFile(dir=folder).close()
     except OSError as error:
         raise not_written(folder, error) from error
 

@@ -1,8 +1,8 @@
 """What a run says of a quantity: a mean and the interval in which it lies in 95 of 100 cases.
 
-Everything statistical of the laboratory is in this file. A mean of ten values or more has a
-Student interval, a mean of fewer and any other statistic a bootstrap from the generator passed
-in, a share Wilson's interval.
+Everything statistical of the laboratory is in this file. A mean of two values or more has a
+Student interval, and so has a ratio of two sums; a share has Wilson's, and any other statistic a
+bootstrap from the generator passed in. One value alone has no interval: its ends are the value.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 #: The quantile of the normal distribution that leaves 2.5 % above it.
 Z = 1.959964
-#: From so many values on, a Student interval; below, the bootstrap. DESIGN: at least ten seeds.
-STUDENT_FROM = 10
+#: Of Student's distribution with 1, 2, ... degrees of freedom (Abramowitz & Stegun, table 26.10).
+_QUANTILES = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060)
 RESAMPLES = 1000
 _NONE = "an estimate needs at least one value, got none"
 
@@ -61,26 +61,38 @@ def digits(value: float) -> str:
     return f"{value:,.{places}f}" if abs(value) < 1000 else f"{value:,.0f}"  # noqa: PLR2004
 
 
-def mean_of(values: Sequence[float] | npt.NDArray[Any], generator: np.random.Generator) -> Estimate:
+def mean_of(values: Sequence[float] | npt.NDArray[Any]) -> Estimate:
     """The mean of independent values. Raises ``ValueError`` when there is none."""
-    if len(values) >= STUDENT_FROM:
-        return _student([float(value) for value in values])
-    data = np.asarray(values, dtype=np.float64)
-    if not len(data):
+    count = len(values)
+    if not count:
         raise ValueError(_NONE)
-    drawn = data[generator.integers(len(data), size=(RESAMPLES, len(data)))].mean(axis=1)
-    return _between(float(data.mean()), drawn, len(data))
+    known = [float(value) for value in values]
+    return _student(fmean(known), stdev(known) if count > 1 else 0.0, count)
 
 
-def _student(values: Sequence[float]) -> Estimate:
-    mean, count = fmean(values), len(values)
-    half = student_quantile(count - 1) * stdev(values) / sqrt(count)
+def ratio_of(pairs: Sequence[tuple[float, float]]) -> Estimate:
+    """The sum of the first over the sum of the second, of independent pairs: the interval is that
+    of what the firsts are off, each from its share (Cochran 1977, section 6.4)."""
+    if not pairs:
+        raise ValueError(_NONE)
+    whole = sum(second for _, second in pairs)
+    ratio = sum(first for first, _ in pairs) / whole
+    count = len(pairs)
+    off = [(first - ratio * second) * count / whole for first, second in pairs]
+    return _student(ratio, stdev(off) if count > 1 else 0.0, count)
+
+
+def _student(mean: float, deviation: float, count: int) -> Estimate:
+    half = student_quantile(count - 1) * deviation / sqrt(count) if deviation else 0.0
     return Estimate(mean=mean, low=mean - half, high=mean + half, count=count)
 
 
 def student_quantile(freedom: int) -> float:
-    """What leaves 2.5 % of Student's distribution above it: Fisher's expansion in 1/freedom
-    (Abramowitz & Stegun 26.7.5), right to a thousandth from 9 degrees of freedom on."""
+    """What leaves 2.5 % of Student's distribution above it: from a table, and from 9 degrees of
+    freedom on, right to a thousandth, by Fisher's expansion in 1/freedom (Abramowitz & Stegun
+    26.7.5)."""
+    if freedom <= len(_QUANTILES):
+        return _QUANTILES[freedom - 1]
     z = Z
     return (
         z

@@ -10,12 +10,10 @@ from typing import final
 
 import attrs
 
-from ..config import Config
 from .closed_forms import flood_messages_whole, hops_halving, hops_kademlia, hops_moore
 from .plots import Series
 from .scenario import Overlay, Scenario
 
-_CONFIG = Config()
 #: Bytes in which a node that keeps a list of everybody is told of one event (Gupta et al. 2004).
 EVENT_BYTES = 20
 _LN2 = log(2)

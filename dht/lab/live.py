@@ -20,10 +20,11 @@ from ..keyspace import KEY_BITS, Key
 from ..sim.simulator import SimNode, Simulator
 from ..wire.codec import decode_untrusted
 from ..wire.messages import Find
+from .estimates import Estimate, ratio_of
 
 #: How p2psim weighs a message: its head, and each node id in it (Li et al. 2005, section III).
 HEAD_SIZE, ID_SIZE = 20, 4
-#: Seconds between two looks at how many nodes live.
+#: Seconds between two looks at how many nodes live, and of a part of what they sent.
 _LOOK_S = 5.0
 #: Where a plain datagram has its message.
 _PAYLOAD = slice(1 + PUBLIC_KEY_SIZE, -CHECKSUM_SIZE)
@@ -40,41 +41,77 @@ def counted_as_paper(datagram: bytes) -> int:
     return HEAD_SIZE + ID_SIZE * ids
 
 
+class Sent(NamedTuple):
+    """What all nodes sent within a few seconds, and how long they lived together."""
+
+    datagrams: int
+    bytes: int
+    bytes_as_paper: int
+    node_s: float
+
+
 @final
 class Meter:
     """Counts what all nodes send from now on, and how long they live; for plain channels."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
-        self.datagrams = self.bytes = self.bytes_as_paper = 0
-        self.node_s = 0.0
+        #: One after the other, without a gap.
+        self.parts: list[Sent] = []
+        self._begin()
         simulator.taps.append(self._hear)
-        self._look()
+        self._look_later()
 
     def stop(self) -> None:
         """What is sent from now on does not count."""
         self.simulator.taps.remove(self._hear)
+        self._end()
 
     @property
-    def bytes_per_node_s(self) -> float:
-        """UDP payload, without the 28 bytes of IP and UDP heads."""
-        return self.bytes / self.node_s
+    def datagrams(self) -> int:
+        """All of them."""
+        return sum(part.datagrams for part in self.parts)
 
     @property
-    def paper_bytes_per_node_s(self) -> float:
+    def node_s(self) -> float:
+        """How long all nodes lived together."""
+        return sum(part.node_s for part in self.parts)
+
+    def bytes_per_node_s(self, *, heads: int = 0) -> Estimate:
+        """UDP payload; ``heads``: bytes that are added to each datagram, as IP and UDP do."""
+        return self._per_node_s(lambda part: part.bytes + heads * part.datagrams)
+
+    def paper_bytes_per_node_s(self) -> Estimate:
         """The same as p2psim would count it."""
-        return self.bytes_as_paper / self.node_s
+        return self._per_node_s(lambda part: part.bytes_as_paper)
+
+    def _per_node_s(self, of: Callable[[Sent], float]) -> Estimate:
+        return ratio_of([(of(part), part.node_s) for part in self.parts])
 
     def _hear(self, _: SimNode, sending: Sequence[tuple[bytes, Address]]) -> None:
-        self.datagrams += len(sending)
+        self._datagrams += len(sending)
         for datagram, _address in sending:
-            self.bytes += len(datagram)
-            self.bytes_as_paper += counted_as_paper(datagram)
+            self._bytes += len(datagram)
+            self._bytes_as_paper += counted_as_paper(datagram)
+
+    def _look_later(self) -> None:
+        self.simulator.at(self.simulator.now + _LOOK_S, self._look)
 
     def _look(self) -> None:
         if self._hear in self.simulator.taps:
-            self.node_s += _LOOK_S * len(self.simulator.living())
-            self.simulator.at(self.simulator.now + _LOOK_S, self._look)
+            self._end()
+            self._begin()
+            self._look_later()
+
+    def _begin(self) -> None:
+        self._since = self.simulator.now
+        self._datagrams = self._bytes = self._bytes_as_paper = 0
+
+    def _end(self) -> None:
+        seconds = self.simulator.now - self._since
+        if seconds or self._datagrams:
+            node_s = seconds * len(self.simulator.living())
+            self.parts.append(Sent(self._datagrams, self._bytes, self._bytes_as_paper, node_s))
 
 
 class Looked(NamedTuple):

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import final
 
 import attrs
-import numpy as np
 
 from .estimates import Estimate, mean_of
 from .experiment import ByRank, Measured
 from .limits import limits_of
 from .plots import Plot, Series
 from .scenario import Scenario, place_of, toml_of
-from .sweep import Axis, Piece, Point, Results, pieces_of
+from .sweep import Axis, Point, Results, pieces_of
 from .tables import Cell, Report, Table
 
 
@@ -92,8 +91,7 @@ class Line:
 
 def _mean(values: Sequence[float | None]) -> Estimate | None:
     known = [value for value in values if value is not None]
-    # Its own generator each time: an interval hangs on nothing but the values.
-    return mean_of(known, np.random.default_rng(0)) if known else None
+    return mean_of(known) if known else None
 
 
 def lines_of(points: Sequence[Point], results: Results) -> list[Line]:
@@ -129,11 +127,7 @@ def _words(base: Scenario) -> str:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return not isinstance(_number(text), str)
 
 
 def notes_of(lines: Sequence[Line]) -> Iterator[str]:
@@ -181,7 +175,13 @@ def _settings(axes: Sequence[Axis], line: Line) -> list[Cell]:
 
 
 def _number(text: str) -> Cell:
-    return int(text) if text.isdecimal() else text
+    """A setting as a number where it is one, so that a column is of one kind in JSON."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def main_table(axes: Sequence[Axis], lines: Sequence[Line]) -> Table:
@@ -347,8 +347,3 @@ def _by_rank(line: Line, of: Callable[[ByRank], float | None]) -> list[tuple[flo
             # A class stands at the middle of its ranks, as a logarithm has it.
             found.append(((part[0].first * part[0].last) ** 0.5, estimate))
     return found
-
-
-def pieces_left(points: Sequence[Point], results: Results) -> list[Piece]:
-    """What is still to run."""
-    return [piece for piece in pieces_of(points) if piece.key not in results]

@@ -166,6 +166,11 @@ def processes(jobs: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_ctrl_c)
     try:
+        with _ctrl_c_later():
+            # A process is made for each work while there is none that waits. One that hears of
+            # Ctrl-C while it is made, or whose maker does, would end with a traceback.
+            for _ in range(jobs):
+                pool.submit(int)
         yield pool
     except BrokenExecutor as error:
         raise LocalError(
@@ -184,6 +189,25 @@ def processes(jobs: int) -> Iterator[Executor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C takes effect when the block has ended; a process made in it never hears of one."""
+    if not hasattr(signal, "pthread_sigmask"):  # as on Windows
+        yield
+        return
+    heard: list[int] = []
+    # The mask is what a new process inherits; here a thread of numpy's may hear of it all the same.
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if heard and callable(handler):
+        handler(signal.SIGINT, None)
+
+
 def _leave_ctrl_c() -> None:
     """A terminal sends Ctrl-C to all its processes: who made us ends us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -195,11 +219,14 @@ def dask(address: str) -> Iterator[Executor]:
     answers."""
     try:
         from distributed import Client, KilledWorker
+        from distributed.comm import get_address_host_port
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"distributed", "dask"}:
             raise
         raise LocalError("a Dask cluster needs the extra: pip install 'dht[dask]'") from None
     try:
+        # A client that never began would go on trying, and complain when Python ends.
+        get_address_host_port(address)
         client = Client(address, timeout=DASK_ANSWERS_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise LocalError(
@@ -235,12 +262,19 @@ class Kept:
 
     @classmethod
     def open(cls, folder: Path) -> "Kept":
-        """What is there already. Raises ``LocalError`` for a file that holds something else."""
+        """What is there already. Raises ``LocalError`` for a file that holds something else, and
+        ``OSError``."""
         path, code = folder / PIECES_NAME, fingerprint()
         kept = cls(path, code, {})
         if not path.is_file():
             return kept
-        text = path.read_text()
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError as error:
+            raise LocalError(
+                f"{path} is no text: {error.reason} at byte {error.start}; name another folder "
+                "with --out, or remove that file"
+            ) from error
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
             # The last line was being written when somebody pulled the plug.

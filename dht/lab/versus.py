@@ -1,8 +1,9 @@
 """Structured against unstructured, in one picture: by size, by popularity, by churn; and how evenly
 four ways of consistent hashing spread keys.
 
-All overlays do the same work: the same records in the same number of copies, read in the same order
-at the same times.
+All overlays of the engine do the same work: the same records in the same number of copies, read in
+the same order at the same times. The static models have no copies and no times: they route as many
+reads, drawn by the same law of popularity.
 """
 
 from collections.abc import Sequence
@@ -199,7 +200,7 @@ def hashing_table(seed: int) -> Table:
 
     def mean(way: str, field: str) -> Estimate:
         values = [getattr(each, field) for each in drawn[way]]
-        return mean_of(values, np.random.default_rng(0))
+        return mean_of(values)
 
     limits = {_ring(points): spread_of_points(points) for points in RING_POINTS}
     fields = [field.name for field in attrs.fields(_Spread)]

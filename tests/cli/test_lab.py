@@ -105,6 +105,7 @@ def test_ctrl_c_keeps_what_is_done(run: Run, tmp_path: Path) -> None:
     assert said["finished"] is False
     assert (tmp_path / "chord2001" / "report.json").is_file()
     assert "1 of 2 are done and kept, not so gummadi2003" in done.err
+    assert "1 of 2 are done and shown, not so gummadi2003" in run(*arguments).err
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,7 @@ def test_ctrl_c_keeps_what_is_done(run: Run, tmp_path: Path) -> None:
         ([], "say what to reproduce: chord2001"),
         (["nothing"], "nothing to reproduce is named 'nothing'; there are: chord2001"),
         (["chord2001", "--effort", "0"], "--effort"),
+        (["chord2001", "--effort", "nan"], "--effort"),
         (["chord2001", "--seed", "-1"], "--seed"),
     ],
 )
@@ -132,8 +134,18 @@ def test_a_folder_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> No
     assert "cannot write to" in done.err
     (tmp_path / "chord2001").write_text("in the way")
     done = run("lab", "reproduce", "chord2001", "--out", str(tmp_path))
-    assert done.status == 2
+    # Before the work, of which nothing is shown.
+    assert (done.status, done.out) == (2, b"")
     assert "name another folder with --out" in done.err
+
+
+def test_a_folder_that_is_there_and_takes_no_files_is_told_before_the_work(run: Run) -> None:
+    done = run("lab", "reproduce", "chord2001", "--out", "/proc")
+    assert (done.status, done.out) == (2, b"")
+    assert "cannot write to /proc" in done.err
+    done = run("lab", "run", "--nodes", "100000", "--out", "/proc")
+    assert (done.status, done.out) == (2, b"")
+    assert "cannot write to /proc" in done.err
 
 
 def test_a_command_that_is_not_there_is_status_2(run: Run) -> None:

@@ -287,6 +287,18 @@ def test_work_over_processes_has_a_bar_that_grows(monkeypatch: pytest.MonkeyPatc
     assert told == pytest.approx([0, 0.5, 1])
 
 
+def test_where_a_system_does_not_tell_which_cpus_are_ours_all_of_them_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As macOS and Windows do not."""
+    assert lab_pieces.cpus() >= 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert lab_pieces.cpus() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert lab_pieces.cpus() == 1
+
+
 def test_the_help_has_examples(run: Run) -> None:
     for command in ("run", "compare"):
         text = run("lab", command, "--help").out.decode()
@@ -297,6 +309,42 @@ def test_the_help_has_examples(run: Run) -> None:
 def test_every_option_of_a_field_sets_that_field() -> None:
     options = {option.name for option in lab_run.run.params}
     assert set(lab_run._FIELDS) < options
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_dask_cluster_makes_the_same_report(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real scheduler and two workers, each a process, on loopback; nothing runs here."""
+    from distributed import LocalCluster
+
+    engine = ("--nodes", "12", "--reads", "8", "--set", "records=4", "--seeds", "2")
+    words = ("lab", "run", *engine, "--sweep", "overlay=kademlia,xor", "--json")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        assert len(cluster.workers) == 2
+        with monkeypatch.context() as patch:
+            for name in ("run_here", "processes"):
+                patch.setattr(sweep, name, None)
+            done = run(*words, "--dask", cluster.scheduler_address, "--out", str(tmp_path))
+    assert done.status == 0
+    assert "Traceback" not in done.err
+    assert len((tmp_path / "pieces.jsonl").read_text().splitlines()) == 4
+    assert (tmp_path / "report.html").is_file()
+    here = run(*words, "--jobs", "1")
+    assert done.out == here.out
+    assert json.loads(done.out)["finished"] is True
+
+
+def test_an_address_that_is_none_is_one_sentence() -> None:
+    """Whatever the library leaves behind must not be heard of later."""
+    process = start("lab", "run", *XOR, "--dask", "nowhere")
+    out, err = process.communicate(timeout=50)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("dht: no Dask scheduler answers at 'nowhere'")
+    assert len(err.splitlines()) == 1
 
 
 # ----------------------------------------------------------------------------------------- compare

@@ -12,6 +12,7 @@ from dht.lab.estimates import (
     gini,
     mean_of,
     percentile,
+    ratio_of,
     share_of,
     student_quantile,
 )
@@ -22,7 +23,8 @@ def generator() -> np.random.Generator:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "published"), [(9, 2.2622), (19, 2.0930), (29, 2.0452), (120, 1.9799)]
+    ("freedom", "published"),
+    [(1, 12.706), (2, 4.303), (8, 2.306), (9, 2.2622), (19, 2.0930), (29, 2.0452), (120, 1.9799)],
 )
 def test_the_quantile_of_student_is_that_of_the_tables(freedom: int, published: float) -> None:
     assert student_quantile(freedom) == pytest.approx(published, abs=0.001)
@@ -30,17 +32,36 @@ def test_the_quantile_of_student_is_that_of_the_tables(freedom: int, published: 
 
 def test_a_mean_of_ten_has_a_students_interval() -> None:
     """1 to 10: mean 5.5, standard error 3.0277 / sqrt(10), times 2.262."""
-    ours = mean_of(list(range(1, 11)), generator())
+    ours = mean_of(list(range(1, 11)))
     assert (ours.mean, ours.count) == (5.5, 10)
     assert ours.high - ours.mean == pytest.approx(2.1659, abs=0.001)
     assert ours.mean - ours.low == pytest.approx(2.1659, abs=0.001)
 
 
-def test_a_mean_of_fewer_is_drawn_anew() -> None:
-    ours = mean_of([1.0, 2.0, 3.0], generator())
-    assert ours.mean == 2
-    assert 1 <= ours.low < 2 < ours.high <= 3
-    assert mean_of([1.0, 2.0, 3.0], generator()) == ours
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_an_interval_of_few_values_holds_the_mean_as_often_as_it_says(count: int) -> None:
+    """Drawn anew with themselves, two values would hold it in half of all cases."""
+    samples = generator().normal(7, 2, size=(2000, count))
+    held = [ours.low <= 7 <= ours.high for ours in map(mean_of, samples)]
+    # Four standard errors.
+    assert sum(held) / len(held) == pytest.approx(0.95, abs=0.02)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean_of([3.0]) == Estimate(mean=3, low=3, high=3, count=1)
+    assert ratio_of([(6.0, 2.0)]) == Estimate(mean=3, low=3, high=3, count=1)
+
+
+def test_a_ratio_of_equal_parts_is_the_mean_of_ratios() -> None:
+    ours, same = ratio_of([(2.0, 2.0), (4.0, 2.0), (9.0, 2.0)]), mean_of([1.0, 2.0, 4.5])
+    assert (ours.mean, ours.count) == (2.5, 3)
+    assert (ours.low, ours.high) == pytest.approx((same.low, same.high))
+
+
+def test_a_ratio_is_that_of_the_sums_however_short_a_part_is() -> None:
+    ours = ratio_of([(10.0, 10.0), (0.0, 0.5), (12.0, 10.0)])
+    assert ours.mean == pytest.approx(22 / 20.5)
+    assert ours.low < ours.mean < ours.high
 
 
 def test_any_statistic_has_an_interval() -> None:
@@ -50,7 +71,9 @@ def test_any_statistic_has_an_interval() -> None:
 
 def test_of_nothing_there_is_no_estimate() -> None:
     with pytest.raises(ValueError, match="at least one value"):
-        mean_of([], generator())
+        mean_of([])
+    with pytest.raises(ValueError, match="at least one value"):
+        ratio_of([])
     with pytest.raises(ValueError, match="2 of 1"):
         share_of(2, 1)
     with pytest.raises(ValueError, match="0 of 0"):

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from dht.core.via import Flood
+from dht.lab import experiment
 from dht.lab.experiment import Load, Measured, measured_of, run
 from dht.lab.ledger import Ledger
 from dht.lab.scenario import Scenario, changed, read_scenario
@@ -69,6 +70,27 @@ def test_the_work_is_the_same_in_every_overlay() -> None:
     """Which records are read how often."""
     reads = [[each.reads for each in measured(overlay=overlay).ranks] for overlay in ENGINE]
     assert reads == [reads[0]] * len(ENGINE)
+
+
+def test_the_work_is_the_same_under_churn_in_its_order_and_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the overlay does, and however many die before the first read."""
+    begun: list[tuple[float, int]] = []
+
+    def begin(self: experiment._Run, record: int) -> None:
+        begun.append((self.simulator.now, record))
+
+    monkeypatch.setattr(experiment._Run, "_begin_read", begin)
+    work = []
+    for overlay in ENGINE:
+        settings = {"overlay": overlay, "session_min": "1", "soak_s": "20", "dead": "0.2"}
+        run(changed(Scenario(), {**TINY, **settings}), 1, lambda _: None)
+        first = begun[0][0]
+        work.append([(round(when - first, 6), record) for when, record in begun])
+        begun.clear()
+    assert len(work[0]) == 30
+    assert work == [work[0]] * len(ENGINE)
 
 
 def test_progress_only_grows_and_ends_at_one() -> None:

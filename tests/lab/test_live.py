@@ -123,11 +123,32 @@ def test_a_meter_counts_what_nodes_send_while_it_runs() -> None:
     meter.stop()
     sent = simulator.traffic().sent - before.sent
     assert meter.datagrams == sent > 0
-    assert 0 < meter.paper_bytes_per_node_s < meter.bytes_per_node_s
-    assert meter.node_s == pytest.approx(300, rel=0.1)
+    sizes = [
+        each.mean
+        for each in (
+            meter.paper_bytes_per_node_s(),
+            meter.bytes_per_node_s(),
+            meter.bytes_per_node_s(heads=28),
+        )
+    ]
+    assert 0 < sizes[0] < sizes[1] < sizes[2]
+    assert sizes[2] - sizes[1] == pytest.approx(28 * sent / 300)
+    assert meter.bytes_per_node_s().low < sizes[1]
     assert shares[-1] == 1
     simulator.run_for(60.0)
     assert meter.datagrams == sent
+
+
+@pytest.mark.parametrize("seconds", [3.0, 15.0, 22.0, 30.0])
+def test_a_meter_counts_the_seconds_that_it_runs_and_no_more(seconds: float) -> None:
+    """Whether or not that is a multiple of how often it looks who lives."""
+    simulator = Simulator(1)
+    simulator.grow(5)
+    meter = Meter(simulator)
+    run_counted(simulator, seconds, lambda _: None)
+    meter.stop()
+    simulator.run_for(60.0)
+    assert meter.node_s == pytest.approx(5 * seconds)
 
 
 def test_lookups_in_a_network_that_stands_still_are_right_and_agree() -> None:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dht.keyspace import owners
+from dht.keyspace import Key, owners
 from dht.lab.catalogue import SCENARIOS
+from dht.lab.estimates import Estimate
 from dht.lab.findings import Provenance, Reproduction, Verdict
 from dht.lab.geometries import Geometry, build
 from dht.lab.graphs import grid, random_graph
+from dht.lab.live import Looked
 from dht.lab.loading import load
 from dht.lab.nearest import NOBODY, random_ids
 from dht.lab.reports import shape_of
@@ -164,6 +166,53 @@ def test_full_effort_makes_what_less_leaves_out(monkeypatch: pytest.MonkeyPatch)
     assert [each for each in full if each not in less] == [
         f"table of 131 cells, {way}: over-provision" for way in TABLE
     ]
+
+
+# ------------------------------------------------------------------ how far apart two may be
+
+
+def test_hops_that_differ_by_more_than_noise_are_not_reproduced() -> None:
+    """Half of log2 N is 8, and the paper has 7.7 and 7.4: nobody knows why."""
+    for geometry in Geometry:
+        assert gummadi2003._hops(geometry, Estimate.exactly(8)).verdict is Verdict.MISSED
+
+
+def test_what_was_read_off_a_curve_is_not_said_to_be_text() -> None:
+    assert chord2001.PATHS[1 << 14].provenance is Provenance.FIGURE
+
+
+def test_no_verdict_stands_on_a_guess_of_what_a_paper_did() -> None:
+    """That a message may go back, that who is cut off is told whom to join."""
+    back = gummadi2003._failed(Geometry.HYPERCUBE, Estimate.exactly(4.5), how="one step back")
+    again = {(hyparview2007.AGAIN, 90): Estimate.exactly(1)}
+    for finding in (back, *hyparview2007._of_healing(again, full=True)):
+        assert finding.verdict is Verdict.NOT_COMPARABLE
+        assert not finding.asserted
+
+
+@pytest.mark.parametrize(("minutes", "asserted"), [(47.0, True), (6.0, True), (1.4, False)])
+def test_bytes_beside_bamboo_are_promised_where_they_are_fewer(
+    minutes: float, *, asserted: bool
+) -> None:
+    """At 1.4 minutes 600 nodes send 776 bytes, and the paper has just under 750."""
+    sent, some = Estimate.exactly(776), [[Looked(0.0, 0.1, 0.2, Key(7), right=True)]]
+    measured = rhea2004.Measured(groups=some, bytes=sent, bytes_with_heads=sent)
+    _, finding, *_ = rhea2004._of_one((rhea2004.LEAN, minutes), measured, sent, sent)
+    assert finding.verdict is Verdict.MISSED
+    assert finding.asserted is asserted
+
+
+def test_what_never_heals_is_drawn_as_well() -> None:
+    never = {(hyparview2007.HYPAR, 90): Estimate.exactly(hyparview2007.HEALING_MAX)}
+    drawn = {each.name: each.ys for each in hyparview2007._plot_healing(never).series}
+    assert drawn[hyparview2007.HYPAR] == [hyparview2007.HEALING_MAX]
+
+
+def test_of_nearly_all_three_points_are_too_many() -> None:
+    """Of 41 % they are not."""
+    for paths, ours, verdict in ((8, 0.967, Verdict.MISSED), (1, 0.426, Verdict.REPRODUCED)):
+        found = skademlia2007._headline(paths, Estimate.exactly(ours), how="paths of 4 hops")
+        assert found.verdict is verdict
 
 
 # ------------------------------------------------------------------------------- lookups, by hand

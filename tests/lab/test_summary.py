@@ -80,6 +80,14 @@ def test_a_name_that_is_not_swept_by_numbers_has_no_axis() -> None:
     assert [each.name for each in report.plots[0].series] == ["flood", "index"]
 
 
+def test_settings_are_numbers_where_they_are() -> None:
+    """All of a column, not those alone that are whole."""
+    axes = [Axis("overlay", ("walk",)), Axis("loss", ("0", "0.1")), Axis("copies_by", ("uniform",))]
+    rows = shape_of(report_of(axes))["tables"][0]["rows"]
+    assert [row["loss"] for row in rows] == [0, 0.1]
+    assert {row["copies_by"] for row in rows} == {"uniform"}
+
+
 def test_curves_are_told_apart_by_what_else_is_set() -> None:
     axes = [Axis.parse("nodes=64,128"), Axis.parse("alpha=1,3")]
     (plot, *_) = report_of(axes).plots

@@ -191,6 +191,46 @@ def test_an_interrupt_ends_the_processes() -> None:
     assert multiprocessing.active_children() == earlier
 
 
+def test_processes_do_not_hear_of_ctrl_c_from_their_first_moment_on() -> None:
+    """Long before they have loaded what would tell them to ignore it."""
+    earlier = multiprocessing.active_children()
+    with sweep.processes(2) as executor:
+        workers = [each for each in multiprocessing.active_children() if each not in earlier]
+        blocked = [_blocked_in(each.pid) for each in workers]
+        executor.submit(int).result()
+    assert [bool(mask & 1 << (signal.SIGINT - 1)) for mask in blocked] == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def _blocked_in(process: int | None) -> int:
+    """The mask of its signals, as Linux tells it."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    (mask,) = (line.split()[1] for line in lines if line.startswith("SigBlk:"))
+    return int(mask, 16)
+
+
+def test_ctrl_c_waits_until_the_processes_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def interrupted(name: str) -> None:
+        with sweep._ctrl_c_later():
+            signal.raise_signal(signal.SIGINT)
+            made.append(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("later")
+    assert made == ["later"]
+    # By another thread, as numpy has them.
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: set())
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("heard elsewhere")
+    assert made.pop() == "heard elsewhere"
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("where a system cannot wait")
+    assert made == ["later"]
+
+
 def test_a_process_that_is_killed_is_told() -> None:
     with (
         pytest.raises(LocalError, match=r"was killed .*fewer --jobs"),
@@ -248,6 +288,12 @@ def test_a_file_of_something_else_is_told(line: str, tmp_path: Path) -> None:
     line = line.replace("CODE", sweep.fingerprint())
     (tmp_path / "pieces.jsonl").write_text(line + "\n")
     with pytest.raises(LocalError, match="line 1: not a piece of a sweep"):
+        Kept.open(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pieces.jsonl").write_bytes(b"\xfa\xfe\n")
+    with pytest.raises(LocalError, match=r"is no text.*name another folder with --out"):
         Kept.open(tmp_path)
 
 

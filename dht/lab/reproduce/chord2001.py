@@ -5,6 +5,7 @@ lookups after a share of the nodes has died and the ring has healed, while their
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from ..catalogue import CHORD, Progress
 from ..closed_forms import arc_quantile, hops_halving
-from ..estimates import Estimate, mean_of, percentile
+from ..estimates import Estimate, bootstrap, mean_of, percentile, share_of
 from ..findings import Finding, Provenance, Published, Reproduction
 from ..geometries import Geometry, build, random_deaths, route
 from ..hashing import Ring, random_keys
@@ -48,9 +49,7 @@ PATHS: Mapping[int, Published] = {
         )
         for size, value in ((6, 2.89), (8, 3.83), (10, 4.84), (12, 5.85))
     },
-    1 << 14: Published(
-        value=6.85, provenance=Provenance.TEXT, source="Stoica 2001, text to figure 10"
-    ),
+    1 << 14: Published(value=6.85, provenance=Provenance.FIGURE, source="Stoica 2001, figure 10a"),
 }
 
 NOTES = (
@@ -86,11 +85,13 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
             failed[dead].append(measure_failures(dead, FAILURE_LOOKUPS, draw))
         progress((number + 1) / seeds)
 
-    path = {1 << size: mean_of(values, generator) for size, values in hops.items()}
-    failing = {dead: mean_of(values, generator).scaled(100) for dead, values in failed.items()}
+    path = {1 << size: mean_of(values) for size, values in hops.items()}
+    failing = {dead: mean_of(values).scaled(100) for dead, values in failed.items()}
     findings = [
-        *_of_loads({name: mean_of(values, generator) for name, values in loads.items()}),
-        *_of_paths(path, {size: np.concatenate(parts) for size, parts in spread.items()}),
+        *_of_loads({name: mean_of(values) for name, values in loads.items()}),
+        *_of_paths(
+            path, {size: np.concatenate(parts) for size, parts in spread.items()}, generator
+        ),
         *(each for dead, ours in failing.items() for each in _of_failures(dead, ours)),
     ]
     return Reproduction(
@@ -156,32 +157,12 @@ def measure_failures(dead: int, lookups: int, generator: np.random.Generator) ->
 def _of_loads(ours: Mapping[str, Estimate]) -> list[Finding]:
     largest = float(np.log(NODES) + np.euler_gamma)
     rows: list[tuple[str, str, float, float, float | None, str, bool]] = [
-        *[
-            (
-                "99th percentile of keys a node",
-                "p99",
-                4.8,
-                0.4,
-                arc_quantile(0.99),
-                "-ln 0.01",
-                True,
-            )
-        ],
-        *[
-            (
-                "1st percentile of keys a node",
-                "p1",
-                0.0,
-                0.05,
-                arc_quantile(0.01),
-                "-ln 0.99",
-                False,
-            )
-        ],
+        ("99th percentile of keys a node", "p99", 4.8, 0.4, arc_quantile(0.99), "-ln 0.01", True),
+        ("1st percentile of keys a node", "p1", 0.0, 0.05, arc_quantile(0.01), "-ln 0.99", False),
         # One draw of an extreme value, whose standard deviation is pi / sqrt(6).
-        *[("most keys on a node", "max", 9.1, 1.3, largest, "ln n + 0.58", False)],
-        *[("20 virtual nodes: 1st percentile", "virtual p1", 0.5, 0.1, None, "", False)],
-        *[("20 virtual nodes: 99th percentile", "virtual p99", 1.6, 0.1, None, "", True)],
+        ("most keys on a node", "max", 9.1, 1.3, largest, "ln n + 0.58", False),
+        ("20 virtual nodes: 1st percentile", "virtual p1", 0.5, 0.1, None, "", False),
+        ("20 virtual nodes: 99th percentile", "virtual p99", 1.6, 0.1, None, "", True),
     ]
     return [
         Finding(
@@ -203,7 +184,9 @@ def _of_loads(ours: Mapping[str, Estimate]) -> list[Finding]:
 
 
 def _of_paths(
-    path: Mapping[int, Estimate], spread: Mapping[int, npt.NDArray[Any]]
+    path: Mapping[int, Estimate],
+    spread: Mapping[int, npt.NDArray[Any]],
+    generator: np.random.Generator,
 ) -> list[Finding]:
     found = [
         Finding(
@@ -227,7 +210,7 @@ def _of_paths(
                 published=Published(
                     value=value, provenance=Provenance.FIGURE, source="Stoica 2001, figure 10a"
                 ),
-                ours=Estimate.exactly(percentile(large, percent)),
+                ours=bootstrap(large, partial(percentile, percent=percent), generator),
                 tolerance=0.5,
             )
         )
@@ -238,7 +221,7 @@ def _of_paths(
             published=Published(
                 value=0.225, provenance=Provenance.FIGURE, source="Stoica 2001, figure 10b"
             ),
-            ours=Estimate.exactly(float((middle == 6).mean())),  # noqa: PLR2004 - the peak
+            ours=share_of(int((middle == 6).sum()), len(middle)),  # noqa: PLR2004 - the peak
             tolerance=0.02,
         )
     )
@@ -287,7 +270,7 @@ def _plot_load(seed: int) -> Plot:
         name="load",
         title="Load of 10,000 nodes on a ring",
         x_label="percentile of nodes",
-        y_label="share of the keys, in means",
+        y_label="share of the key space, in means",
         series=series,
     )
 

@@ -54,12 +54,12 @@ NOTES = (
     ),
     (
         "Hops: the paper has 7.7 and 7.4 in 65,536 nodes, and half of log2 N is 8. Its simulator "
-        "or its ids differ in something that it does not tell."
+        "or its ids differ in something that it does not tell, and ours do not come to the same."
     ),
     (
         "By the plain greedy rule a hypercube cannot stay under 7 %: of two nodes two bits apart "
         "both neighbours between are dead in 9 % of cases. With one step back allowed the "
-        "published sizes come out; that the paper allowed one is our guess."
+        "published sizes come out; that the paper allowed one is our guess, and not judged."
     ),
     (
         "The ring's closed form is an upper bound, that of XOR too good below 30 % dead. Tree and"
@@ -84,17 +84,16 @@ class Point:
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     """All of it: a minute at full effort."""
     draw = _Draw(seeds=max(SEEDS_MIN, round(SEEDS * effort)), seed=seed, progress=progress)
-    generator = np.random.default_rng([seed, 0])
     plain = {geometry: draw.curve(geometry, (0, *DEAD)) for geometry in Geometry}
     back = {geometry: draw.curve(geometry, (30,), backtracks=1)[30] for geometry in Geometry}
     sequential = draw.curve(Geometry.RING, (30,), sequential=SEQUENTIAL)[30]
     buckets = draw.buckets()
 
     def percent(values: Sequence[float]) -> Estimate:
-        return mean_of(values, generator).scaled(100)
+        return mean_of(values).scaled(100)
 
     findings = [
-        *(_hops(geometry, mean_of(plain[geometry][0].hops, generator)) for geometry in Geometry),
+        *(_hops(geometry, mean_of(plain[geometry][0].hops)) for geometry in Geometry),
         *(_failed(geometry, percent(plain[geometry][30].failed)) for geometry in Geometry),
         *(
             _failed(geometry, percent(back[geometry].failed), how="one step back")
@@ -203,8 +202,8 @@ def _hops(geometry: Geometry, ours: Estimate) -> Finding:
         ours=ours,
         limit=closed_forms.hops_halving(2**BITS),
         limit_name="half of log2 N",
-        # Random ids do not explain the difference either: 7.94 and 7.52 hops. guess
-        tolerance=0.4,
+        # As of Chord's paths. Random ids do not explain the difference either: 7.94 and 7.52 hops.
+        tolerance=0.15,
     )
 
 
@@ -223,9 +222,10 @@ def _failed(geometry: Geometry, ours: Estimate, how: str = "") -> Finding:
         ours=ours,
         limit=None if how else 100 * FORMS[geometry](0.3, BITS),
         limit_name="" if how else "closed form",
-        tolerance=2,
+        # That the paper lets a message go back is a guess, on which no verdict can stand.
+        tolerance=None if how else 2,
         better=None if geometry is Geometry.TREE else "lower",
-        asserted=geometry is Geometry.TREE,
+        asserted=geometry is Geometry.TREE and not how,
     )
 
 
@@ -246,7 +246,7 @@ def _against_form(geometry: Geometry, dead: int, ours: Estimate) -> Finding:
 
 
 def _order(failed: Mapping[Geometry, float]) -> Finding:
-    """Ring and hypercube stay below XOR, and XOR below the tree: how many of these four hold."""
+    """Ring and hypercube stay below XOR, and XOR below the tree: how many of these three hold."""
     held = [
         failed[Geometry.RING] < failed[Geometry.XOR],
         failed[Geometry.HYPERCUBE] < failed[Geometry.XOR],

@@ -79,7 +79,6 @@ NOTES = (
 
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     """All of it: two minutes at full effort."""
-    generator = np.random.default_rng([seed, 2014])
     spreads: dict[int, list[float]] = {points: [] for points in POINTS}
     loads: dict[str, list[float]] = {}
     moves: dict[str, list[tuple[float, float]]] = {}
@@ -100,7 +99,7 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
         progress((number + 1) / seeds)
 
     def estimated(values: Sequence[float]) -> Estimate:
-        return mean_of(values, generator)
+        return mean_of(values)
 
     of_points = {points: estimated(values) for points, values in spreads.items()}
     findings = [

@@ -102,7 +102,7 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
 
         measured[name] = search(make(random), queries, random, step)
     findings = [
-        *_of_random(measured["random"], generator),
+        *_of_random(measured["random"]),
         *(each for name, all_ in measured.items() for each in _of_any(name, all_, generator)),
     ]
     notes = [_described(name, each.graph) for name, each in measured.items()]
@@ -149,7 +149,7 @@ def _per_node(searches: Sequence[Searched], nodes: int) -> list[float]:
     return [each.messages / nodes for each in searches]
 
 
-def _of_random(measured: Measured, generator: np.random.Generator) -> list[Finding]:
+def _of_random(measured: Measured) -> list[Finding]:
     """The random graph, of which all columns of the table are known, if only from memory."""
     nodes = measured.nodes
     hits = [float(each.first_hit) for each in measured.floods if each.first_hit is not None]
@@ -182,7 +182,7 @@ def _of_random(measured: Measured, generator: np.random.Generator) -> list[Findi
     return [
         finding
         for name, unit, values, memory, other in rows
-        for finding in _twice(f"random, {name}", unit, mean_of(values, generator), memory, other)
+        for finding in _twice(f"random, {name}", unit, mean_of(values), memory, other)
     ]
 
 

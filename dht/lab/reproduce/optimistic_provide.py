@@ -140,8 +140,8 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
         notes.append(SMALLER.format(nodes=nodes, hours=hours[-1]))
     return Reproduction(
         scenario=PROVIDE,
-        findings=[*_of_publishing(ways, generator), *_of_holders(held, generator)],
-        plots=(_plot_publishing(ways), _plot_holders(held, generator)),
+        findings=[*_of_publishing(ways, generator), *_of_holders(held)],
+        plots=(_plot_publishing(ways), _plot_holders(held)),
         notes=notes,
     )
 
@@ -328,7 +328,7 @@ def _ratio(
     return bootstrap(np.asarray(pairs), ratio, generator)
 
 
-def _of_holders(held: Sequence[Held], generator: np.random.Generator) -> list[Finding]:
+def _of_holders(held: Sequence[Held]) -> list[Finding]:
     rfm = Published(
         value=HOLDERS,
         provenance=Provenance.TEXT,
@@ -341,7 +341,7 @@ def _of_holders(held: Sequence[Held], generator: np.random.Generator) -> list[Fi
         name=f"first holders alive after {last.hour:g} h",
         unit=f"of {COPIES}",
         published=rfm,
-        ours=mean_of(last.first, generator),
+        ours=mean_of(last.first),
         limit=theory,
         limit_name="renewal theory",
         tolerance=(HOLDERS_HIGH - HOLDERS_LOW) / 2,
@@ -361,7 +361,7 @@ def _of_holders(held: Sequence[Held], generator: np.random.Generator) -> list[Fi
         attrs.evolve(
             first,
             name=f"all living holders, the least of {last.hour:g} h (at {lowest.hour:g} h)",
-            ours=mean_of(lowest.all, generator),
+            ours=mean_of(lowest.all),
             limit=None,
             limit_name="",
         ),
@@ -397,14 +397,14 @@ def _plot_publishing(ways: Mapping[str, Sequence[Publication]]) -> Plot:
     )
 
 
-def _plot_holders(held: Sequence[Held], generator: np.random.Generator) -> Plot:
+def _plot_holders(held: Sequence[Held]) -> Plot:
     hours = [each.hour for each in held]
     series = []
     for name, values in (
         ("all who hold it", [each.all for each in held]),
         ("first holders", [each.first for each in held]),
     ):
-        means = [mean_of(each, generator) for each in values]
+        means = [mean_of(each) for each in values]
         series.append(
             Series(
                 name=name,

@@ -56,7 +56,6 @@ NOTES = (
 
 def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
     """All ten bucket sizes: half a minute at full effort."""
-    generator = np.random.default_rng([seed, 19])
     lookups = max(200, round(LOOKUPS * effort))
     sets = SETS if effort >= 1 else 1
     counted: dict[int, list[npt.NDArray[np.int32]]] = {bucket: [] for bucket in PUBLISHED}
@@ -70,8 +69,8 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
             counted[bucket].append(count_hops(network, lookups, draw))
             sizes[bucket].append((network.entries != NOBODY).sum(axis=1))
             progress((number + done / len(PUBLISHED)) / sets)
-    hops = {each: mean_of(np.concatenate(counts), generator) for each, counts in counted.items()}
-    entries = {each: mean_of(np.concatenate(sizes[each]), generator) for each in ENTRIES}
+    hops = {each: mean_of(np.concatenate(counts)) for each, counts in counted.items()}
+    entries = {each: mean_of(np.concatenate(sizes[each])) for each in ENTRIES}
     findings = [_hops(bucket, ours) for bucket, ours in hops.items()]
     findings += [_entries(bucket, entries[bucket]) for bucket in ENTRIES]
     return Reproduction(scenario=RFM, findings=findings, plots=(_plot(hops),), notes=NOTES)

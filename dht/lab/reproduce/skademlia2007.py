@@ -59,8 +59,9 @@ NOTES = (
     ),
     (
         "The paper's 41 % over one path is what the formula gives for paths of 4 hops. With "
-        "buckets of 16 ours are shorter, so more survive; with buckets of 2 they are as long. Its"
-        " own numbers of hops are in a figure that nobody here has seen."
+        "buckets of 16 ours are shorter, so more survive; with buckets of 2 they are as long, but "
+        "of eight that must not meet some are longer, and fewer lookups survive than it says. Its "
+        "own numbers of hops are in a figure that nobody here has seen."
     ),
     "Disjoint paths do nothing against adversaries that surround the key itself.",
 )
@@ -93,7 +94,7 @@ def reproduce(effort: float, seed: int, progress: Progress) -> Reproduction:
         ),
         _own_lengths(measured_of),
         *(_dropping(paths, each.dropping) for paths, each in measured_of.items()),
-        *(_messages(paths, measured_of, draw) for paths in PATHS[1:]),
+        *(_messages(paths, measured_of) for paths in PATHS[1:]),
         _length(measured_of[1].quiet.lengths),
     ]
     progress(1.0)
@@ -316,7 +317,8 @@ def _headline(paths: int, ours: Estimate, how: str = "") -> Finding:
             source="Baumgart & Mies 2007, a summary",
         ),
         ours=ours.scaled(100),
-        tolerance=3 if how else 1,
+        # In points; near all a point is much: of 99 % it doubles those that are not found.
+        tolerance=3 if how and paths == 1 else 1,
         better="higher",
         asserted=paths == PATHS[-1] and not how,
     )
@@ -370,11 +372,9 @@ def _dropping(paths: int, ours: Estimate) -> Finding:
     )
 
 
-def _messages(
-    paths: int, measured_of: Mapping[int, Measured], draw: np.random.Generator
-) -> Finding:
+def _messages(paths: int, measured_of: Mapping[int, Measured]) -> Finding:
     """What disjointness costs, in nodes asked for each that one path asks."""
-    asked = mean_of(measured_of[paths].quiet.asked.sum(axis=1), draw)
+    asked = mean_of(measured_of[paths].quiet.asked.sum(axis=1))
     return Finding(
         name=f"nodes asked, {paths} paths over one",
         unit="times",
@@ -390,7 +390,7 @@ def _length(lengths: npt.NDArray[np.int32]) -> Finding:
         name=f"mean length of a single path, buckets of {BUCKET}",
         unit="nodes",
         published=None,
-        ours=Estimate.exactly(float(lengths.mean())),
+        ours=mean_of(lengths),
     )
 
 
