@@ -377,8 +377,11 @@ def place_of(name: str) -> tuple[str, str]:
 
 def _value_of(text: str) -> Any:
     """A number, a truth value, or the text itself; whether that fits its field is told there."""
-    if text in {"true", "false"}:
-        return text == "true"
+    return text == "true" if text in {"true", "false"} else number_of(text)
+
+
+def number_of(text: str) -> int | float | str:
+    """What a text says as a number; the text itself where it says none."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -12,7 +12,7 @@ from .estimates import Estimate, mean_of
 from .experiment import ByRank, Measured
 from .limits import limits_of
 from .plots import Plot, Series
-from .scenario import Scenario, place_of, toml_of
+from .scenario import Scenario, number_of, place_of, toml_of
 from .sweep import Axis, Point, Results, pieces_of
 from .tables import Cell, Report, Table
 
@@ -127,7 +127,7 @@ def _words(base: Scenario) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return not isinstance(_number(text), str)
+    return not isinstance(number_of(text), str)
 
 
 def notes_of(lines: Sequence[Line]) -> Iterator[str]:
@@ -171,17 +171,8 @@ def _head(axes: Sequence[Axis]) -> list[str]:
 def _settings(axes: Sequence[Axis], line: Line) -> list[Cell]:
     names = _head(axes)
     settings = {"overlay": line.point.scenario.overlay, **line.point.settings}
-    return [_number(settings[name]) for name in names]
-
-
-def _number(text: str) -> Cell:
-    """A setting as a number where it is one, so that a column is of one kind in JSON."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    # Numbers where they are some, so that a column is of one kind in JSON.
+    return [number_of(settings[name]) for name in names]
 
 
 def main_table(axes: Sequence[Axis], lines: Sequence[Line]) -> Table:
