@@ -270,13 +270,16 @@ class HyParView:
     def _join(self, node: int, contact: int) -> None:
         self._link(node, contact)
         for other in tuple(self.active[contact]):
-            if other != node:
+            if other != node and self.alive[other]:
                 self._walk_newcomer(node, at=other, sender=contact)
 
     def _walk_newcomer(self, node: int, *, at: int, sender: int) -> None:
-        """Where its walk ends it gets a neighbour; on the way somebody remembers it."""
+        """Where its walk ends it gets a neighbour; on the way somebody remembers it. It goes to
+        nobody dead: whoever would send it there sees the connection broken, and takes another."""
         for left in range(self.sizes.walk, -1, -1):
-            onward = [each for each in self.active[at] if each not in (sender, node)]
+            onward = [
+                each for each in self.active[at] if each not in (sender, node) and self.alive[each]
+            ]
             if not left or not onward:
                 break
             if left == self.sizes.walk_passive:

@@ -5,7 +5,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dht.lab.graphs import distances, undirected
@@ -29,6 +29,7 @@ def check_hyparview(network: HyParView) -> None:
 
 
 @given(seed=st.integers(0, 100), events=EVENTS, noticed=st.booleans(), rejoins=st.booleans())
+@example(seed=0, events=[9, 3, None], noticed=False, rejoins=True)  # it walked to the dead
 def test_neighbours_are_mutual_and_views_keep_their_size(
     seed: int, events: list[int | None], *, noticed: bool, rejoins: bool
 ) -> None:
