@@ -102,7 +102,7 @@ class Measured:
     messages: float | None = None
     bytes: float | None = None
     latency_p50_s: float | None = None
-    latency_p90_s: float | None = None
+    latency_p95_s: float | None = None
     latency_p99_s: float | None = None
     upkeep_bytes: float | None = None
     #: Of records held at the end, and of datagrams and bytes sent for reads.
@@ -230,23 +230,26 @@ class _Run:
         simulator.run_for(REST_S)
         if churn.session_min:
             Churn(simulator, median_session_s=60 * churn.session_min, polite_share=churn.polite)
-            simulator.run_for(churn.soak_s)
+            self._run_for(churn.soak_s, _WRITTEN, _SOAKED)
         living = simulator.living()
         for node in self.random.sample(living, round(faults.dead * len(living))):
             simulator.crash(node, for_good=True)
 
     def _read(self) -> None:
-        simulator, work = self.simulator, self.scenario.workload
+        simulator, seconds = self.simulator, self.scenario.reading_s
         simulator.taps.append(self.ledger.note)
-        seconds = work.reads / work.reads_per_s
-        for record in drawn_reads(self.shares, work.reads, self.random):
+        for record in drawn_reads(self.shares, self.scenario.workload.reads, self.random):
             when = simulator.now + self.random.uniform(0, seconds)
             simulator.at(when, partial(self._begin_read, record))
         self._cut_off(seconds)
-        begun_at = simulator.now
+        self._run_for(seconds, _SOAKED, 1.0)
+
+    def _run_for(self, seconds: float, start: float, end: float) -> None:
+        """So long, while the bar goes from ``start`` nearly to ``end``."""
+        begun_at = self.simulator.now
         for step in range(1, 21):
-            simulator.run_until(begun_at + seconds * step / 20)
-            self.progress(_SOAKED + (1 - _SOAKED) * step / 21)
+            self.simulator.run_until(begun_at + seconds * step / 20)
+            self.progress(start + (end - start) * step / 21)
 
     def _cut_off(self, seconds: float) -> None:
         simulator = self.simulator
@@ -304,9 +307,7 @@ class _Run:
     # ---- what came of it ----
 
     def _upkeep_per_node(self) -> float:
-        work = self.scenario.workload
-        seconds = work.reads / work.reads_per_s
-        return self.ledger.upkeep / seconds / len(self.simulator.living())
+        return self.ledger.upkeep / self.scenario.reading_s / len(self.simulator.living())
 
     def _measured(self, upkeep: float) -> Measured:
         every = range(len(self.keys))
@@ -325,7 +326,7 @@ class _Run:
             messages=whole.messages,
             bytes=whole.bytes,
             latency_p50_s=whole.latency_p50_s,
-            latency_p90_s=quantile(90),
+            latency_p95_s=quantile(95),
             latency_p99_s=quantile(99),
             upkeep_bytes=upkeep,
             load=self._load(),

@@ -5,7 +5,7 @@ would cost without our caps, and each says which in its name.
 """
 
 from collections.abc import Callable, Sequence
-from math import exp, log
+from math import exp, log, log2
 from typing import final
 
 import attrs
@@ -39,6 +39,21 @@ def told_of_all(nodes: int, session_min: float) -> float:
     return 2 * nodes * EVENT_BYTES / mean_session_s
 
 
+def told_to_hold(nodes: int, session_min: float) -> float:
+    """Bytes a second that each node is sent at least where nobody is to be cut off: of the order of
+    log2 N events in the time in which half of all nodes go (Liben-Nowell, Balakrishnan & Karger
+    2002). Their constant is taken as 1."""
+    return log2(nodes) * EVENT_BYTES / (session_min * 60)
+
+
+def moved_to_last(stored: float, session_min: float) -> float:
+    """Bytes a second that each node sends at least so that as many copies stay as there are: the
+    ``stored`` bytes of a node move once as it comes and once as it goes (Blake & Rodrigues 2003).
+    """
+    mean_session_s = session_min * 60 / _LN2
+    return 2 * stored / mean_session_s
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Limit:
@@ -64,8 +79,14 @@ def _view(scenario: Scenario) -> int:
 
 def _soaked_min(scenario: Scenario) -> float:
     """From the last write to the middle of the reads."""
-    work = scenario.workload
-    return (scenario.churn.soak_s + work.reads / work.reads_per_s / 2) / 60
+    return (scenario.churn.soak_s + scenario.reading_s / 2) / 60
+
+
+def _floor(scenario: Scenario) -> float:
+    """Of the upkeep of a network that holds together and keeps its records: values alone."""
+    work, minutes = scenario.workload, scenario.churn.session_min
+    stored = work.records * work.copies * work.value_bytes / scenario.nodes
+    return told_to_hold(scenario.nodes, minutes) + moved_to_last(stored, minutes)
 
 
 LIMITS: Sequence[Limit] = (
@@ -130,6 +151,13 @@ LIMITS: Sequence[Limit] = (
             100 * left_of(each.churn.session_min, _soaked_min(each), each.workload.copies + 1)
         ),
         overlays=_UNSTRUCTURED,
+    ),
+    Limit(
+        metric="upkeep",
+        axis=_SESSION,
+        name="floor: log2(N) events a half-life, records moved",
+        of=_floor,
+        overlays=(Overlay.KADEMLIA,),
     ),
     Limit(
         metric="upkeep",

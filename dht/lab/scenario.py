@@ -149,6 +149,9 @@ class Workload:
     zipf: float = _number("workload.zipf", 0.8, 0, 10)
     #: Of the whole network.
     reads_per_s: float = _number("workload.reads_per_s", 10.0, 0.001, 100_000)
+    #: Over so many median sessions the reads are spread instead, so that networks under different
+    #: churn are looked at for as long as it takes them to change; 0: ``reads_per_s`` says it.
+    read_sessions: float = _number("workload.read_sessions", 0.0, 0, 1000)
     #: Of each record in the mean, beside that of its writer where the overlay leaves it one.
     copies: int = _number("workload.copies", 8, 1, 64)
     #: Which records have more of them: none, the popular ones, or those by their square root, which
@@ -223,6 +226,11 @@ class Scenario:
         """What only shows in the whole: options that the overlay does not have, times it lacks."""
         self.links.model()
         self.knobs()
+        if self.workload.read_sessions and not self.churn.session_min:
+            raise LocalError(
+                f"workload.read_sessions = {self.workload.read_sessions:g} counts sessions of "
+                "churn: say how long they are with churn.session_min, or leave it out"
+            )
         if self.kind.static:
             self._check_static()
         else:
@@ -256,6 +264,14 @@ class Scenario:
     def kind(self) -> Overlay:
         """The overlay as one of its enumeration."""
         return Overlay(self.overlay)
+
+    @property
+    def reading_s(self) -> float:
+        """How long there are reads."""
+        work = self.workload
+        if work.read_sessions:
+            return work.read_sessions * self.churn.session_min * 60
+        return work.reads / work.reads_per_s
 
     def knobs(self) -> Config:
         """The configuration of each node. Raises ``LocalError``."""

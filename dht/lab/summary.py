@@ -52,7 +52,7 @@ METRICS: Sequence[Metric] = (
     Metric(name="messages", unit="a read", of=lambda m: m.messages, log=True),
     Metric(name="bytes", unit="a read", of=lambda m: m.bytes, log=True),
     Metric(name="latency p50", unit="ms", of=lambda m: _times(1000, m.latency_p50_s)),
-    Metric(name="latency p90", unit="ms", of=lambda m: _times(1000, m.latency_p90_s)),
+    Metric(name="latency p95", unit="ms", of=lambda m: _times(1000, m.latency_p95_s)),
     Metric(name="latency p99", unit="ms", of=lambda m: _times(1000, m.latency_p99_s)),
     Metric(name="upkeep", unit="B/s a node", of=lambda m: m.upkeep_bytes, log=True),
 )

@@ -150,12 +150,14 @@ def _part(progress: Callable[[float], None], done: float, share: float) -> Calla
 
 def weight(piece: Piece) -> float:
     """How long a piece takes, compared with others; a guess for the bar, and for whom to begin
-    with. Growing takes longer than linearly; a flood asks everybody."""
+    with. Growing takes longer than linearly; a flood asks everybody; upkeep never rests."""
     scenario = piece.scenario
     if scenario.kind.static:
         return scenario.nodes / 1e4
     a_read = {"flood": 8.0, "walk": 1.0}.get(scenario.overlay, 0.1)
-    return float(scenario.nodes**1.2 + scenario.workload.reads * a_read)
+    seconds = scenario.reading_s + (scenario.churn.soak_s if scenario.churn.session_min else 0)
+    upkeep = scenario.nodes * seconds / 100
+    return float(scenario.nodes**1.2 + upkeep + scenario.workload.reads * a_read)
 
 
 @contextmanager

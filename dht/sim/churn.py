@@ -52,11 +52,13 @@ class Churn:
     def _go(self, node: SimNode, starts: int) -> None:
         if not self._running or not node.alive or node.starts != starts:
             return
-        self._settle(self.simulator.add_node())
         if self._random.random() < self.polite_share:
             self.simulator.leave(node)
         else:
             self.simulator.crash(node, for_good=True)
+        # Only now: whoever goes this instant is nobody to be introduced by. Who was would know one
+        # dead address, stay alone for good, and draw those that he introduces after him.
+        self._settle(self.simulator.add_node())
         self.gone += 1
 
 

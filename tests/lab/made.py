@@ -31,7 +31,7 @@ def invented(seed: int, nodes: int, *, wrong: int = 0, lost: int = 0) -> Measure
         messages=float(nodes),
         bytes=100.0 * nodes,
         latency_p50_s=0.1,
-        latency_p90_s=0.2,
+        latency_p95_s=0.3,
         latency_p99_s=0.4,
         upkeep_bytes=3.0,
         load={"records": load, "messages": load, "bytes": load},

@@ -107,6 +107,12 @@ def test_a_search_has_its_options_and_the_copies_of_the_workload() -> None:
     assert changed(Scenario(), {"disjoint": "2"}).via() == Structured(disjoint=2)
 
 
+def test_reads_come_at_a_rate_or_are_spread_over_sessions() -> None:
+    settings = {"reads": "50", "reads_per_s": "10", "session_min": "20"}
+    assert changed(Scenario(), settings).reading_s == 5
+    assert changed(Scenario(), {**settings, "read_sessions": "2"}).reading_s == 2 * 20 * 60
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -124,6 +130,7 @@ def test_a_search_has_its_options_and_the_copies_of_the_workload() -> None:
         ({"name": "a b"}, "name is 1 to 64 letters.*got 'a b'"),
         ({"copies_by": "best"}, "workload.copies_by is one of uniform"),
         ({"dead": "0.99"}, "less than two outlive faults.dead = 0.99"),
+        ({"read_sessions": "2"}, "read_sessions = 2 counts sessions of churn: say how long"),
         ({"alpha": "0"}, "Config.alpha is a number from 1"),
         ({"encrypted": "true"}, "config.encrypted counts for nothing here"),
         ({"walkers": "3"}, "search.walkers is nothing that Structured has"),

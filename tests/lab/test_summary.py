@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from dht.lab.estimates import Estimate
-from dht.lab.limits import left_of, limits_of, probes_of_random, told_of_all
+from dht.lab.limits import (
+    left_of,
+    limits_of,
+    moved_to_last,
+    probes_of_random,
+    told_of_all,
+    told_to_hold,
+)
 from dht.lab.page import files_of, page_of, write
 from dht.lab.plots import Plot, Series, render_panels
 from dht.lab.scenario import Overlay, Scenario, changed, read_scenario
@@ -125,6 +132,27 @@ def test_limits_are_those_of_their_formulas() -> None:
     assert left_of(10, 10, 1) == pytest.approx(0.5)
     assert left_of(10, 10, 2) == pytest.approx(0.75)
     assert told_of_all(1000, 60) == pytest.approx(2 * 1000 * 20 * 0.693147 / 3600, rel=1e-4)
+    assert told_to_hold(1024, 60) == pytest.approx(10 * 20 / 3600)
+    # A gigabyte a node, of which half are gone in a day (Blake & Rodrigues 2003).
+    assert moved_to_last(1e9, 24 * 60) == pytest.approx(2e9 * 0.693147 / 86_400, rel=1e-4)
+
+
+def test_the_floor_of_upkeep_is_to_hold_together_and_to_keep_what_is_stored() -> None:
+    settings = {"session_min": "60", "nodes": "1024", "records": "128", "copies": "8"}
+    base = changed(Scenario(), {**settings, "value_bytes": "100"})
+    floor, everybody = limits_of("upkeep", ("churn", "session_min"), [(60.0, base)])
+    # A record a node.
+    assert floor.ys[0] == pytest.approx(told_to_hold(1024, 60) + moved_to_last(100, 60))
+    assert floor.ys[0] < everybody.ys[0] == told_of_all(1024, 60)
+    walk = changed(base, {"overlay": "walk"})
+    assert limits_of("upkeep", ("churn", "session_min"), [(60.0, walk)]) == [everybody]
+
+
+def test_copies_that_nobody_repairs_are_judged_in_the_middle_of_the_reads() -> None:
+    settings = {"overlay": "walk", "session_min": "10", "soak_s": "300", "copies": "1"}
+    spread = changed(Scenario(), {**settings, "read_sessions": "1"})
+    (limit,) = limits_of("success", ("churn", "session_min"), [(10.0, spread)])
+    assert limit.ys[0] == pytest.approx(100 * left_of(10, 5 + 10 / 2, 2))
 
 
 def test_a_limit_is_drawn_only_under_what_it_is_of() -> None:

@@ -164,6 +164,8 @@ def test_larger_pieces_weigh_more() -> None:
     assert of(nodes="64") < of(nodes="128")
     assert of(overlay="walk") < of(overlay="flood")
     assert of(overlay="xor") < 0.1
+    churning = {"session_min": "20", "soak_s": "60"}
+    assert of(soak_s="60") < of(**churning) < of(**churning, read_sessions="2")
 
 
 def test_processes_measure_what_this_one_does_and_leave_none_behind() -> None:

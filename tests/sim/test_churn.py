@@ -16,7 +16,20 @@ def test_whoever_goes_is_replaced_and_half_go_within_the_median() -> None:
     simulator.run_for(250)
     assert sum(node.alive for node in first) <= 7
     assert first[0].alive
-    assert simulator.put(simulator.random_node(), "key", b"value").stored
+    assert simulator.put(first[0], "key", b"value").stored
+
+
+@pytest.mark.parametrize("polite_share", [0.0, 1.0])
+def test_nobody_is_introduced_by_who_goes_at_that_instant(polite_share: float) -> None:
+    """One in eight would be, and be alone for good."""
+    simulator = Simulator(1, links=FAST)
+    simulator.grow(8)
+    churn = Churn(simulator, median_session_s=100.0, polite_share=polite_share)
+    simulator.run_for(300)
+    churn.stop()
+    simulator.run_for(30)
+    assert churn.gone > 10
+    assert [node.engine.stats().standing for node in simulator.living()] == ["joined"] * 8
 
 
 def test_churn_ends_when_it_is_stopped() -> None:
