@@ -120,10 +120,8 @@ def source_of(contact: Contact) -> bytes:
 
 
 def _most_seen(reports: dict[bytes, Address]) -> Address | None:
-    if len(reports) < AGREE_MIN:
-        return None
     votes = Counter(reports.values())
-    most = max(votes.values())
+    most = max(votes.values(), default=0)
     leaders = [seen for seen, count in votes.items() if count == most]
     return leaders[0] if most >= AGREE_MIN and len(leaders) == 1 else None
 
